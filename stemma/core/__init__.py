@@ -1,0 +1,1 @@
+"""What every process needs: nouns, configuration and how they travel. No torch."""

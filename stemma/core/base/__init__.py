@@ -1,0 +1,1 @@
+"""Tools without opinions; standard library only."""

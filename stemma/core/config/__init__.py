@@ -1,0 +1,1 @@
+"""What was asked, and the one place where it is settled."""

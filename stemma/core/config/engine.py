@@ -1,0 +1,55 @@
+"""What an engine is told: every question settled. Made by `resolve` only, never changed afterwards."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from stemma.core.config.model import ModelSpec
+
+Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+class CacheConfig(Struct, frozen=True, kw_only=True):
+    """The paged KV cache."""
+
+    pages: int  # usable pages; the device has one more, the null page, number `pages`
+    page_size: int  # tokens of a page
+    radix: bool = True  # whether prefixes are kept for reuse
+    eviction: Literal["lru"] = "lru"
+
+
+class ScheduleConfig(Struct, frozen=True, kw_only=True):
+    """Limits of a step, and the order of those who wait."""
+
+    max_running: int  # rows
+    max_queued: int | None  # None: no limit
+    step_tokens: int  # the most tokens of one step; prefill chunks fill what decodes leave
+    policy: Policy = "fcfs"
+    priority: bool = False  # whether Request.priority orders the queue and may preempt
+    conservativeness: float = 1.0  # scales the expected share of max_new_tokens
+    depth: int = 1  # steps in flight: 1 plain, 2 overlapped
+
+
+class DeviceConfig(Struct, frozen=True, kw_only=True):
+    """Where and how the numbers are computed."""
+
+    device: str = "cpu"
+    dtype: DType = "bfloat16"  # of weights and activations
+    kv_dtype: DType = "bfloat16"
+    attention: str = "reference"  # name of an attention backend
+    threads: int = 1
+
+
+class EngineConfig(Struct, frozen=True, kw_only=True):
+    """Everything an engine process needs to start; travels to it as JSON."""
+
+    model_path: str
+    model: ModelSpec
+    load_format: Literal["auto", "safetensors", "dummy"]
+    context: int  # the most tokens of prompt and answer together
+    seed: int
+    cache: CacheConfig
+    schedule: ScheduleConfig
+    device: DeviceConfig
+    log_level: str = "info"

@@ -1,0 +1,58 @@
+"""What a model is: its config.json, read once into one frozen record."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+RopeKind = Literal["default", "linear", "dynamic", "yarn", "llama3", "longrope"]
+
+
+class RopeSpec(Struct, frozen=True, kw_only=True):
+    """Rotary position embedding: base frequency, and how it is stretched to longer contexts.
+
+    Every parameter of every kind stands here; a kind reads its own. The form that transformers
+    would switch at run time by the current length is fixed by the context limit at start.
+    """
+
+    kind: RopeKind = "default"
+    theta: float = 10000.0
+    partial: float = 1.0  # share of a head's width that is rotated
+    factor: float = 1.0
+    original_context: int = 0  # context of the pretraining, 0 when the kind does not need it
+    attention_factor: float | None = None  # None: the kind's own formula
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0  # yarn
+    mscale: float | None = None  # yarn
+    mscale_all_dim: float | None = None  # yarn
+    truncate: bool = True  # yarn: round the correction range to whole dimensions
+    low_freq_factor: float = 1.0  # llama3
+    high_freq_factor: float = 4.0  # llama3
+    short_factor: tuple[float, ...] = ()  # longrope
+    long_factor: tuple[float, ...] = ()  # longrope
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True):
+    """A decoder-only transformer, as its checkpoint describes it. Widths in elements."""
+
+    architecture: str  # "Qwen3ForCausalLM", ...
+    model_type: str
+    vocab_size: int
+    hidden: int  # model width
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int  # width of the feed-forward layer
+    norm_eps: float
+    rope: RopeSpec
+    max_context: int  # max_position_embeddings
+    windows: tuple[int, ...]  # per layer: how many latest positions it sees, itself included; 0: all
+    tied: bool  # the head is the embedding
+    qkv_bias: bool = False
+    output_bias: bool = False  # of the attention's output projection
+    mlp_bias: bool = False
+    qk_norm: bool = False  # RMSNorm over each query and key head
+    activation: str = "silu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"  # as config.json says the weights are
+    stop_ids: tuple[int, ...] = ()  # end tokens of generation_config.json, else of config.json
+    bos_id: int | None = None

@@ -1,0 +1,1 @@
+"""The nouns: frozen structs that cross processes; no behaviour beyond validation."""

@@ -1,0 +1,59 @@
+"""The record between control and device: a plan goes down, a result comes up."""
+
+from msgspec import Struct
+
+from stemma.core.types.output import Logprob
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+
+
+class Seat(Struct, frozen=True, kw_only=True, array_like=True):
+    """A sequence takes a row. Sent once; afterwards the row number is enough."""
+
+    row: int
+    tokens: bytes  # all tokens known so far, packed: prompt, then output
+    prompt_len: int  # where the output begins
+    pages: tuple[int, ...]  # pages of the prefix that was found
+    sampling: SamplingParams
+    logprobs: LogprobSpec | None = None
+    stop_ids: tuple[int, ...] = ()  # every id that ends it; not drawn before min_new_tokens are out
+
+
+class RowPlan(Struct, frozen=True, array_like=True):
+    """Compute positions [start, start + count) of a row."""
+
+    row: int
+    start: int
+    count: int
+    pages: tuple[int, ...]  # pages appended to the row's table by this step
+    samples: bool  # the last position yields the token at start + count
+    score_from: int = -1  # first position p of this span whose successor p + 1 is a prompt token to score; -1: none
+
+
+class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
+    """One forward pass. Rows are computed in this order on every rank; a row stands at most once."""
+
+    step: int
+    seats: tuple[Seat, ...] = ()
+    rows: tuple[RowPlan, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        return sum(row.count for row in self.rows)
+
+
+class RowResult(Struct, frozen=True, array_like=True):
+    """What a row yielded. A fault fails its row alone."""
+
+    row: int
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()  # one per token, when asked for
+    prompt_logprobs: tuple[Logprob, ...] = ()  # successors of positions score_from .. start + count - 1, prompt only
+    fault: str | None = None
+
+
+class StepResult(Struct, frozen=True, kw_only=True, array_like=True):
+    """The answer to the plan with the same number; rows in the plan's order, all of them."""
+
+    step: int
+    rows: tuple[RowResult, ...]
+    seconds: float = 0.0

@@ -1,0 +1,1 @@
+"""How nouns travel between processes, or inside one."""
