@@ -1,15 +1,15 @@
 """The one exception tree.
 
-    StemmaError                 something was wrong, and the message says what to do
-    ├── BadRequest      400     the client can mend it; `field` names what was wrong
-    │   └── TooLong     400     prompt, or prompt and answer, exceed a limit
-    ├── NotFound        404     no such model, request or adapter
-    ├── Busy            503     the queue is full; try again later
-    ├── EngineDead      503     the engine process died while the request was with it
-    ├── ConfigError     —       an option has a value that cannot be served
-    │   └── UnknownName —       a name that is not in a registry
-    ├── CheckpointError —       a model folder is damaged, incomplete or of an unknown kind
-    └── Bug             500     our own mistake: an invariant does not hold
+StemmaError                 something was wrong, and the message says what to do
+├── BadRequest      400     the client can mend it; `field` names what was wrong
+│   └── TooLong     400     prompt, or prompt and answer, exceed a limit
+├── NotFound        404     no such model, request or adapter
+├── Busy            503     the queue is full; try again later
+├── EngineDead      503     the engine process died while the request was with it
+├── ConfigError     —       an option has a value that cannot be served
+│   └── UnknownName —       a name that is not in a registry
+├── CheckpointError —       a model folder is damaged, incomplete or of an unknown kind
+└── Bug             500     our own mistake: an invariant does not hold
 """
 
 from collections.abc import Iterable

@@ -44,3 +44,16 @@ class TokenChunk(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="chu
     prompt_logprobs: tuple[Logprob, ...] = ()  # of the prompt from LogprobSpec.start, a part at a time
     finish: Finish | None = None  # exactly one chunk of each request has it
     usage: Usage | None = None  # with the first chunk and with the finish
+
+
+class TextChunk(Struct, frozen=True, kw_only=True):
+    """What a front tells whoever asked: TokenChunk with text. All fields are what is new since the last one."""
+
+    id: str
+    index: int = 0  # which of the n continuations
+    text: str = ""
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    prompt_logprobs: tuple[Logprob, ...] = ()
+    finish: Finish | None = None
+    usage: Usage | None = None
