@@ -1,0 +1,33 @@
+"""The two ends of the road between fronts and an engine.
+
+front ── send(ToEngine) ──▶ engine        one engine, any number of fronts
+front ◀── send(FromEngine) ── engine      messages of one direction keep their order
+"""
+
+from typing import Protocol
+
+from stemma.core.types.control import FromEngine, ToEngine
+
+
+class FrontChannel(Protocol):
+    """A front's end. Used from one event loop."""
+
+    def send(self, message: ToEngine) -> None:
+        """Hand a message over; never blocks."""
+
+    async def receive(self) -> FromEngine:
+        """The next message; cancelling it loses nothing."""
+
+    def close(self) -> None: ...
+
+
+class EngineChannel(Protocol):
+    """The engine's end. Used from one thread."""
+
+    def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
+        """All messages that are there. With none: waits for the first at most so long; None: for ever."""
+
+    def send(self, front: int, message: FromEngine) -> bool:
+        """Hand a message over; never blocks. False: the front is gone, or too far behind to get more."""
+
+    def close(self) -> None: ...

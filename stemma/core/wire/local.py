@@ -1,0 +1,62 @@
+"""The channel inside one process: an event loop on one side, the engine's thread on the other."""
+
+import asyncio
+from queue import Empty, SimpleQueue
+
+from stemma.core.types.control import FromEngine, ToEngine
+
+
+class LocalFrontChannel:
+    """The front's end; made inside the event loop that uses it."""
+
+    def __init__(self, to_engine: "SimpleQueue[ToEngine]"):
+        self._to_engine = to_engine
+        self._loop = asyncio.get_running_loop()
+        self._received: asyncio.Queue[FromEngine] = asyncio.Queue()
+
+    def send(self, message: ToEngine) -> None:
+        self._to_engine.put(message)
+
+    async def receive(self) -> FromEngine:
+        return await self._received.get()
+
+    def deliver(self, message: FromEngine) -> bool:
+        """Called from the engine's thread. False when the event loop has closed."""
+        try:
+            self._loop.call_soon_threadsafe(self._received.put_nowait, message)
+        except RuntimeError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LocalEngineChannel:
+    """The engine's end. There is one front, whatever its number."""
+
+    def __init__(self, from_front: "SimpleQueue[ToEngine]", front: LocalFrontChannel):
+        self._from_front = from_front
+        self._front = front
+
+    def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
+        messages: list[ToEngine] = []
+        try:
+            messages.append(self._from_front.get(timeout_seconds != 0, timeout_seconds or None))
+            while True:
+                messages.append(self._from_front.get_nowait())
+        except Empty:
+            return messages
+
+    def send(self, front: int, message: FromEngine) -> bool:
+        return self._front.deliver(message)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def local_channel() -> tuple[LocalFrontChannel, LocalEngineChannel]:
+    """Both ends, made inside the front's event loop."""
+    queue: SimpleQueue[ToEngine] = SimpleQueue()
+    front = LocalFrontChannel(queue)
+    return front, LocalEngineChannel(queue, front)

@@ -1,0 +1,1 @@
+"""One replica: control and device take turns."""

@@ -1,0 +1,42 @@
+"""From a settled configuration to a loop that is ready to turn."""
+
+import time
+from collections.abc import Callable
+
+from stemma.control.scheduler.scheduler import Scheduler
+from stemma.core.base.clock import process_seconds
+from stemma.core.config.engine import EngineConfig
+from stemma.core.types.control import EngineReady
+from stemma.core.wire.channel import EngineChannel
+from stemma.device.worker.worker import Worker
+from stemma.engine.executor import LocalExecutor
+from stemma.engine.inbox import Inbox
+from stemma.engine.loop import EngineLoop
+from stemma.engine.outbox import Outbox
+from stemma.engine.pace import Pace
+
+
+def build_loop(
+    config: EngineConfig, channel: EngineChannel, progress: Callable[[int, int], None] | None = None
+) -> tuple[EngineLoop, EngineReady]:
+    """Load the model and put the parts together. Raises CheckpointError.
+
+    `progress` is called with bytes loaded and bytes in all.
+    """
+    started = time.monotonic()
+    worker = Worker(config, progress)
+    scheduler = Scheduler(
+        config.cache, config.schedule, config.context, config.model.vocab_size, config.model.stop_ids, config.seed
+    )
+    ready = EngineReady(
+        context=config.context,
+        max_total_tokens=config.cache.pages * config.cache.page_size,
+        page_size=config.cache.page_size,
+        vocab_size=config.model.vocab_size,
+        load_seconds=time.monotonic() - started,
+        startup_seconds=process_seconds(),
+    )
+    outbox, pace = Outbox(channel), Pace()
+    inbox = Inbox(channel, scheduler, outbox, pace, ready)
+    executor = LocalExecutor(worker.step, config.schedule.depth)
+    return EngineLoop(scheduler, executor, inbox, outbox, pace, config.schedule.depth), ready

@@ -1,0 +1,82 @@
+"""How a plan reaches the device."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from stemma.core.types.step import RowResult, StepPlan, StepResult
+
+Step = Callable[[StepPlan], StepResult]
+
+log = logging.getLogger(__name__)
+
+
+class PendingStep(Protocol):
+    """A step on its way."""
+
+    def wait(self) -> StepResult:
+        """Blocks until the step has landed."""
+
+
+class Executor(Protocol):
+    """One device, or later many ranks. Plans are computed in the order of their launches."""
+
+    def launch(self, plan: StepPlan) -> PendingStep:
+        """Queue a plan; may return before it is computed."""
+
+    def close(self) -> None:
+        """Nothing is launched afterwards."""
+
+
+class LocalStep:
+    """A step in the executor's thread, or (already done) in the loop's own."""
+
+    def __init__(self, future: "Future[StepResult]"):
+        self._future = future
+
+    def wait(self) -> StepResult:
+        return self._future.result()
+
+
+class LocalExecutor:
+    """One device in this process.
+
+    With a depth above 1 the device has a thread of its own, so that the loop plans while it computes;
+    at depth 1 there is nothing to overlap, and a thread would only cost its hand-over.
+    """
+
+    def __init__(self, step: Step, depth: int):
+        self._step = step
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device") if depth > 1 else None
+
+    def launch(self, plan: StepPlan) -> LocalStep:
+        if self._thread is not None:
+            return LocalStep(self._thread.submit(isolate, self._step, plan))
+        done: Future[StepResult] = Future()
+        done.set_result(isolate(self._step, plan))
+        return LocalStep(done)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+
+
+def isolate(step: Step, plan: StepPlan) -> StepResult:
+    """Run a step; when it raises, run each row alone, so that a fault fails its own row and no other.
+
+    Running a row again changes nothing: the same keys and values go to the same slots, and the token
+    at a position is a pure function of logits and seed.
+    """
+    try:
+        return step(plan)
+    except Exception as error:
+        log.exception("step %d failed", plan.step)
+        if len(plan.rows) == 1:
+            fault = f"{type(error).__name__}: {error}"
+            return StepResult(step=plan.step, rows=(RowResult(plan.rows[0].row, fault=fault),))
+    results: list[RowResult] = []
+    for row in plan.rows:
+        seats = tuple(seat for seat in plan.seats if seat.row == row.row)
+        results += isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,))).rows
+    return StepResult(step=plan.step, rows=tuple(results))

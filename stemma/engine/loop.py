@@ -1,0 +1,44 @@
+"""The one loop: receive, plan, launch, absorb, send."""
+
+from collections import deque
+
+from stemma.control.scheduler.scheduler import Scheduler
+from stemma.core.types.output import TokenChunk
+from stemma.core.types.request import Abort
+from stemma.engine.executor import Executor, PendingStep
+from stemma.engine.inbox import Inbox
+from stemma.engine.outbox import Outbox
+from stemma.engine.pace import Pace
+
+
+class EngineLoop:
+    """`depth` steps may be in flight: 1 waits for each step, 2 plans the next one while one runs."""
+
+    def __init__(self, scheduler: Scheduler, executor: Executor, inbox: Inbox, outbox: Outbox, pace: Pace, depth: int):
+        self.scheduler = scheduler
+        self.executor = executor
+        self.inbox = inbox
+        self.outbox = outbox
+        self.pace = pace
+        self.depth = depth
+        self.flying: deque[PendingStep] = deque()
+
+    def turn(self) -> None:
+        """One turn. Blocks only for a message when there is nothing to do, or for the oldest step in flight."""
+        self.inbox.drain(wait=not self.flying and not self.scheduler.can_plan)
+        plan = self.scheduler.plan()
+        if plan is not None:
+            self.flying.append(self.executor.launch(plan))
+        self.send(self.scheduler.drain())
+        self.land(all_of_them=plan is None)
+
+    def land(self, all_of_them: bool) -> None:
+        while self.flying and (all_of_them or len(self.flying) >= self.depth):
+            result = self.flying.popleft().wait()  # the only place where the loop waits for the device
+            self.send(self.scheduler.absorb(result))
+
+    def send(self, chunks: list[TokenChunk]) -> None:
+        if chunks:
+            self.pace.add(sum(len(chunk.tokens) for chunk in chunks))
+            for id in self.outbox.send(chunks):
+                self.scheduler.abort(Abort(id=id, reason="left"))

@@ -1,0 +1,75 @@
+"""The engine's own process: `python -m stemma.engine.process --address ADDRESS`.
+
+Its EngineConfig comes as one line of JSON on standard input, which then stays open: when it closes,
+the front that started this process is gone, and so are the readers of everything computed here.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from stemma.core.base.errors import StemmaError
+from stemma.core.base.log import set_up_logging
+from stemma.core.base.numbers import format_bytes
+from stemma.core.config.engine import EngineConfig
+from stemma.core.wire.zmq import ZmqEngineChannel
+from stemma.engine.build import build_loop
+
+REFUSED = 3  # exit status: the model cannot be served; the last line of stderr says why
+
+log = logging.getLogger("engine")
+
+
+def main() -> int:
+    """Build, run, end. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", required=True, help="ZeroMQ address to bind, ipc://...")
+    address = parser.parse_args().address
+    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=EngineConfig)
+    set_up_logging("engine", config.log_level)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front tells us when to end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=end_with_front, daemon=True).start()
+    channel = ZmqEngineChannel(address)
+    try:
+        loop, ready = build_loop(config, channel, bar() if sys.stderr.isatty() else None)
+    except StemmaError as error:
+        print(error.message, file=sys.stderr)
+        return REFUSED
+    log.info("ready in %.2f s: %d tokens of cache", ready.startup_seconds, ready.max_total_tokens)
+    try:
+        while True:
+            loop.turn()
+    finally:
+        channel.close()
+
+
+def end_with_front() -> None:
+    """Wait until standard input closes, then end this process."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def bar() -> Callable[[int, int], None]:
+    """A progress bar on one line of the terminal, for models that take a while to load."""
+
+    def show(done: int, whole: int) -> None:
+        if whole < 1 << 28:
+            return
+        filled = 30 * done // whole
+        end = "\n" if done >= whole else ""
+        line = f"\rloading [{'#' * filled}{'.' * (30 - filled)}] {format_bytes(done)} of {format_bytes(whole)}"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Alone, batched, chunked, cold, warm, preempted, at any depth, on any page: the same tokens and log-probabilities."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from stemma.core.config.engine import DType
+from stemma.core.types.request import Request
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from tests.checkpoints import tiny_checkpoint
+from tests.engine_harness import DrivenEngine, Outcome, engine_config, request
+
+DTYPES: list[DType] = ["float32", "bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"), "Qwen3ForCausalLM")
+
+
+def requests(count: int = 8) -> list[Request]:
+    """Greedy and sampled, with and without penalties and prompt log-probabilities; half share a prefix."""
+    draw = random.Random(7)
+    shared = [draw.randrange(256) for _ in range(40)]
+    made = []
+    for i in range(count):
+        own = [draw.randrange(256) for _ in range(draw.randrange(3, 50))]
+        sampling = SamplingParams(
+            max_new_tokens=12 + 3 * i,
+            temperature=0.0 if i % 3 == 0 else 0.9,
+            top_p=0.9 if i % 3 == 1 else 1.0,
+            frequency_penalty=0.5 if i % 4 == 1 else 0.0,
+            ignore_eos=True,
+            sampling_seed=1000 + i,
+        )
+        spec = LogprobSpec(start=0 if i % 4 == 3 else -1, top=3)
+        made.append(request(f"r{i}", (shared if i % 2 else []) + own, sampling, spec))
+    return made
+
+
+def bytes_of(outcomes: dict[str, Outcome]) -> dict[str, tuple[object, ...]]:
+    return {id: outcome.bytes for id, outcome in sorted(outcomes.items())}
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[DType, dict[str, tuple[object, ...]]]:
+    """Each request by itself, its prompt in one chunk, in an engine that caches nothing: what all others must equal."""
+    answers: dict[DType, dict[str, tuple[object, ...]]] = {}
+    for dtype in DTYPES:
+        engine = DrivenEngine(engine_config(folder, dtype=dtype, radix=False, step_tokens=256))
+        answers[dtype] = {}
+        for one in requests():
+            answers[dtype] |= bytes_of(engine.run([one]))
+        assert engine.stats().mixed_steps == 0
+    return answers
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batched(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, threads: int) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype, threads=threads))
+    assert bytes_of(engine.run(requests())) == alone[dtype]
+    assert engine.stats().mixed_steps > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step_tokens", [1, 7, 16, 33])
+def test_chunked(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, step_tokens: int) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype, step_tokens=step_tokens, max_running=4))
+    plans = []
+    launch = engine.loop.executor.launch
+    engine.loop.executor.launch = lambda plan: plans.append(plan) or launch(plan)  # type: ignore[method-assign,func-returns-value]
+    assert bytes_of(engine.run(requests())) == alone[dtype]
+    spans = [row for plan in plans for row in plan.rows]
+    longest = max(requests(), key=lambda one: len(one.tokens))
+    assert max(span.count for span in spans) <= step_tokens
+    assert len(spans) > len(longest.tokens) // 4 // step_tokens > 1 or step_tokens > 16
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("page_size", [1, 16])
+def test_warm(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, page_size: int) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype, pages=1024 // page_size, page_size=page_size))
+    cold, warm = engine.run(requests()), engine.run(requests())
+    assert bytes_of(cold) == alone[dtype]
+    assert bytes_of(warm) == alone[dtype]
+    assert sum(outcome.usage.cached for outcome in warm.values()) > sum(o.usage.cached for o in cold.values())
+    assert all(warm[f"r{i}"].usage.cached > 0 for i in range(8) if i % 4 != 3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_preempted(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, depth: int) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype, pages=15, max_running=8, depth=depth))
+    outcomes = engine.run(requests())
+    assert bytes_of(outcomes) == alone[dtype]
+    assert sum(outcome.usage.retractions for outcome in outcomes.values()) > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_overlapped(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype, depth=2))
+    assert bytes_of(engine.run(requests())) == alone[dtype]
+    assert engine.stats().most_in_flight == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_on_other_pages(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType) -> None:
+    engine = DrivenEngine(engine_config(folder, dtype=dtype))
+    before = [request(f"x{i}", [i + 1] * (17 * i + 5)) for i in range(6)]  # leaves the free list in another order
+    engine.run(before)
+    assert bytes_of(engine.run(requests())) == alone[dtype]

@@ -1,0 +1,129 @@
+"""A whole engine, driven turn by turn from a test: real scheduler, real loop, no process and no clock."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stemma.core.config.families import read_model_spec
+
+from stemma.core.config.engine import CacheConfig, DeviceConfig, DType, EngineConfig, Policy, ScheduleConfig
+from stemma.core.types.control import Chunks, FromEngine, Stats, ToEngine
+from stemma.core.types.output import Finish, Logprob, Usage
+from stemma.core.types.request import Request
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.tokens import pack
+from stemma.engine.build import build_loop
+
+
+class Idle(Exception):
+    """The engine waits for a message and the script has none."""
+
+
+class ScriptedChannel:
+    """An engine's end of a channel, whose front is a test."""
+
+    def __init__(self) -> None:
+        self.to_engine: list[ToEngine] = []
+        self.said: list[FromEngine] = []
+
+    def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
+        messages, self.to_engine = self.to_engine, []
+        if not messages and timeout_seconds is None:
+            raise Idle
+        return messages
+
+    def send(self, front: int, message: FromEngine) -> bool:
+        self.said.append(message)
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class Outcome:
+    """All that was said about one request."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+    prompt_logprobs: list[Logprob] = field(default_factory=list)
+    finish: Finish | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def bytes(self) -> tuple[object, ...]:
+        """What must be the same in every run."""
+        return self.tokens, self.logprobs, self.prompt_logprobs, self.finish
+
+
+class DrivenEngine:
+    """An engine and its scripted front."""
+
+    def __init__(self, config: EngineConfig):
+        self.channel = ScriptedChannel()
+        self.loop, self.ready = build_loop(config, self.channel)
+        self.outcomes: dict[str, Outcome] = {}
+
+    def turn(self) -> None:
+        """One turn of the loop, then every invariant of the scheduler. Raises Idle when there is nothing to do."""
+        self.loop.turn()
+        self.loop.scheduler.check()
+        for message in self.channel.said:
+            if isinstance(message, Chunks):
+                for chunk in message.chunks:
+                    outcome = self.outcomes.setdefault(chunk.id, Outcome())
+                    assert outcome.finish is None, f"{chunk.id} goes on after its finish"
+                    outcome.tokens += chunk.tokens
+                    outcome.logprobs += chunk.logprobs
+                    outcome.prompt_logprobs += chunk.prompt_logprobs
+                    outcome.finish = chunk.finish
+                    outcome.usage = chunk.usage or outcome.usage
+        self.channel.said.clear()
+
+    def run(self, messages: Iterable[ToEngine]) -> dict[str, Outcome]:
+        """Send all messages at once and turn until nothing is left to do."""
+        self.channel.to_engine += messages
+        self.outcomes = {}
+        try:
+            while True:
+                self.turn()
+        except Idle:
+            return self.outcomes
+
+    def stats(self) -> Stats:
+        return self.loop.scheduler.stats()
+
+
+def engine_config(
+    folder: Path,
+    *,
+    dtype: DType = "float32",
+    pages: int = 64,
+    page_size: int = 16,
+    radix: bool = True,
+    max_running: int = 16,
+    step_tokens: int = 64,
+    policy: Policy = "fcfs",
+    depth: int = 1,
+    threads: int = 1,
+    context: int = 256,
+) -> EngineConfig:
+    return EngineConfig(
+        model_path=str(folder),
+        model=read_model_spec(folder),
+        load_format="auto",
+        context=context,
+        seed=0,
+        cache=CacheConfig(pages=pages, page_size=page_size, radix=radix),
+        schedule=ScheduleConfig(
+            max_running=max_running, max_queued=None, step_tokens=step_tokens, policy=policy, depth=depth
+        ),
+        device=DeviceConfig(dtype=dtype, kv_dtype=dtype, threads=threads),
+    )
+
+
+def request(
+    id: str, prompt: Sequence[int], sampling: SamplingParams | None = None, logprobs: LogprobSpec | None = None
+) -> Request:
+    sampling = sampling or SamplingParams(max_new_tokens=16, temperature=0.0, ignore_eos=True, sampling_seed=0)
+    return Request(id=id, tokens=pack(prompt), sampling=sampling, logprobs=logprobs)

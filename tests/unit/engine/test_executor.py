@@ -1,0 +1,40 @@
+"""A step that raises fails the row that made it raise, and no other."""
+
+from stemma.core.types.step import RowPlan, RowResult, StepPlan, StepResult
+from stemma.engine.executor import LocalExecutor, Step, isolate
+
+PLAN = StepPlan(step=3, rows=tuple(RowPlan(row, 0, 1, (), True) for row in range(5)))
+
+
+def poisoned_by(row_of_death: int) -> tuple[list[int], Step]:
+    sizes: list[int] = []
+
+    def step(plan: StepPlan) -> StepResult:
+        sizes.append(len(plan.rows))
+        if any(row.row == row_of_death for row in plan.rows):
+            raise ValueError("poison")
+        return StepResult(step=plan.step, rows=tuple(RowResult(row.row, (row.row,)) for row in plan.rows))
+
+    return sizes, step
+
+
+def test_a_fault_stays_with_its_row() -> None:
+    sizes, step = poisoned_by(2)
+    result = isolate(step, PLAN)
+    assert [row.row for row in result.rows] == [0, 1, 2, 3, 4]
+    assert [row.fault for row in result.rows] == [None, None, "ValueError: poison", None, None]
+    assert sizes == [5, 1, 1, 1, 1, 1]
+
+
+def test_a_step_without_fault_runs_once() -> None:
+    sizes, step = poisoned_by(-1)
+    assert [row.tokens for row in isolate(step, PLAN).rows] == [(0,), (1,), (2,), (3,), (4,)]
+    assert sizes == [5]
+
+
+def test_at_depth_two_steps_land_in_the_order_of_their_launch() -> None:
+    _, step = poisoned_by(-1)
+    executor = LocalExecutor(step, depth=2)
+    pending = [executor.launch(StepPlan(step=n, rows=PLAN.rows)) for n in range(20)]
+    assert [step.wait().step for step in pending] == list(range(20))
+    executor.close()
