@@ -30,10 +30,10 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy
 
 lines: setup ## lines of each room beside its budget
-	@$(BIN)/python tools/map.py lines
+	@$(BIN)/python -m tools.map lines
 
 map: setup ## write docs/map.md anew
-	@$(BIN)/python tools/map.py write
+	@$(BIN)/python -m tools.map write
 
 build: setup ## a wheel in dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

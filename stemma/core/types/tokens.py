@@ -15,10 +15,10 @@ def pack(tokens: Iterable[int]) -> bytes:
     return packed.tobytes()
 
 
-def unpack(data: bytes) -> "array[int]":
+def unpack(packed: bytes) -> "array[int]":
     """Raises ValueError when the length is not a multiple of four bytes."""
     tokens = array("i")
-    tokens.frombytes(data)
+    tokens.frombytes(packed)
     if sys.byteorder == "big":
         tokens.byteswap()
     return tokens

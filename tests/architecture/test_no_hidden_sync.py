@@ -1,0 +1,24 @@
+"""The device is waited for in named places only: elsewhere a copy to the host would stall the loop."""
+
+import ast
+
+from tests.architecture.layout import may_use_torch, room_of
+from tests.architecture.source import modules
+
+COPIES = ("item", "tolist", "cpu", "numpy")
+ALLOWED: dict[str, str] = {}
+
+
+def test_results_are_read_in_named_places() -> None:
+    found = [
+        f"{module.place}:{node.lineno} .{node.func.attr}()"
+        for module in modules()
+        if may_use_torch(room_of(module.name) or "") and module.place not in ALLOWED
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COPIES
+    ]
+    assert not found, f"hidden waits: {found}"
+
+
+def test_every_allowed_place_exists() -> None:
+    assert set(ALLOWED) <= {module.place for module in modules()}

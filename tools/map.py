@@ -1,0 +1,59 @@
+"""The map of the sources, from their docstrings and the table of rooms: `python -m tools.map write|lines`."""
+
+import ast
+import sys
+
+from tests.architecture.layout import ROOMS, floors, room_of
+from tests.architecture.source import ROOT, Module, lines_by_room, modules
+
+PAGE = ROOT / "docs" / "map.md"
+HEAD = """# The map
+
+Every room and every file, by floor: a room imports from floors above it on this page only.
+Made by `make map` from the docstrings and from
+[tests/architecture/layout.py](../tests/architecture/layout.py); a test holds it to them.
+"""
+
+
+def says(module: Module) -> str:
+    """The first sentence of a module's docstring."""
+    return (ast.get_docstring(module.tree) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def section(room: str, floor: int) -> list[str]:
+    files = [module for module in modules() if room_of(module.name) == room]
+    face = [module for module in files if module.path.name == "__init__.py"]
+    rest = [module for module in files if module not in face]
+    lines = [f"\n## {room} (floor {floor})\n"]
+    lines += [f"{says(module)}" for module in face]
+    lines.append(f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n")
+    lines += [f"- [{module.path.name}](../{module.place}): {says(module)}" for module in rest]
+    return lines
+
+
+def page() -> str:
+    floor = floors()
+    order = sorted(ROOMS, key=lambda room: (floor[room], list(ROOMS).index(room)))
+    return HEAD + "\n".join(line for room in order for line in section(room, floor[room])) + "\n"
+
+
+def ledger() -> str:
+    """Lines of each room beside its budget."""
+    rooms = lines_by_room()
+    rows = [f"{room:<20}{lines:>7}{ROOMS[room].budget_lines:>8}" for room, lines in rooms.items()]
+    total = f"{'total':<20}{sum(rooms.values()):>7}{sum(room.budget_lines for room in ROOMS.values()):>8}"
+    return "\n".join([f"{'room':<20}{'lines':>7}{'budget':>8}", *rows, total])
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["write"]:
+            PAGE.write_text(page())
+        case ["lines"]:
+            print(ledger())
+        case _:
+            sys.exit("usage: python -m tools.map write|lines")
+
+
+if __name__ == "__main__":
+    main()
