@@ -1,0 +1,1 @@
+"""HTTP and text: what stands between people and the engine. No torch."""

@@ -1,0 +1,1 @@
+"""HTTP: OpenAI's routes, the native ones, and the processes behind them."""

@@ -1,0 +1,266 @@
+"""The bodies of OpenAI's chat and completions, with SGLang's additions, and what is answered to them.
+
+A field that is null counts as left out. Unknown fields are ignored, as OpenAI's servers do.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from stemma.core.types.sampling import TokenId
+from stemma.front.server.body import Later
+
+MAX_SAMPLES = 128
+MAX_TOP = 128
+MAX_BATCH = 4096  # prompts of one request, times their samples
+
+_NULL = Raw(b"null")
+
+Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
+Top = Annotated[int, Meta(ge=0, le=MAX_TOP)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Name = Annotated[str, Meta(max_length=4096)]
+RequestId = Annotated[str, Meta(min_length=1, max_length=256)]
+Role = Literal["system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root"]
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
+
+
+class ResponseFormat(Struct):
+    type: str
+
+
+class LaterBoth(Later):
+    """What neither route serves yet, and what would change the answer if it did."""
+
+    json_schema: Raw = _NULL
+    regex: Raw = _NULL
+    ebnf: Raw = _NULL
+    structural_tag: Raw = _NULL
+    lora_path: Raw = _NULL
+    session_params: Raw = _NULL
+    custom_logit_processor: Raw = _NULL
+    custom_params: Raw = _NULL
+    watermark: Raw = _NULL
+    return_hidden_states: Raw = _NULL
+    return_routed_experts: Raw = _NULL
+    return_cached_tokens_details: Raw = _NULL
+    return_token_ids: Raw = _NULL
+    bootstrap_host: Raw = _NULL
+    bootstrap_room: Raw = _NULL
+
+
+class LaterChat(LaterBoth):
+    """What /v1/chat/completions does not serve yet."""
+
+    tools: Raw = _NULL
+    functions: Raw = _NULL
+    audio: Raw = _NULL
+    input_ids: Raw = _NULL
+    task: Raw = _NULL
+    return_prompt_token_ids: Raw = _NULL
+    return_meta_info: Raw = _NULL
+    return_input_ids_in_sglext: Raw = _NULL
+    return_output_ids_in_sglext: Raw = _NULL
+    return_sampling_mask: Raw = _NULL
+
+
+class LaterCompletion(LaterBoth):
+    """What /v1/completions does not serve yet."""
+
+    suffix: Raw = _NULL
+
+
+class Common(Struct, kw_only=True):
+    """What both routes understand. The bounds of sampling are those of SamplingParams."""
+
+    model: Name | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: Samples | None = None
+    response_format: ResponseFormat | None = None
+    rid: RequestId | None = None
+    priority: Priority | None = None
+    cache_salt: Name | None = None
+    extra_key: Name | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int | None] | None = None
+    stop_regex: str | list[str] | None = None
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    no_stop_trim: bool | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def wants_running_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
+
+
+class Part(Struct):
+    """A piece of a message's content."""
+
+    type: str
+    text: str | None = None
+
+
+class Function(Struct):
+    name: str
+    arguments: str | dict[str, object] | None = None
+
+
+class ToolCall(Struct):
+    """A call that the model made earlier in the conversation."""
+
+    function: Function
+    id: str | None = None
+    type: str = "function"
+
+
+class Message(Struct, kw_only=True):
+    """One turn of a conversation."""
+
+    role: str
+    content: str | list[Part] | None = None
+    reasoning_content: str | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class ChatBody(Common, LaterChat, kw_only=True):
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = False
+    top_logprobs: Top | None = None
+    continue_final_message: bool | None = False
+    chat_template_kwargs: dict[str, object] | None = None
+    reasoning_effort: str | float | None = None
+
+
+class CompletionBody(Common, LaterCompletion, kw_only=True):
+    prompt: str | list[str | TokenId | list[TokenId]]
+    echo: bool | None = False
+    logprobs: Top | None = None
+    best_of: Samples | None = None
+
+
+# What is answered.
+
+
+class PromptDetails(Struct):
+    cached_tokens: int
+
+
+class UsageBlock(Struct, kw_only=True):
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: PromptDetails | None = None
+    reasoning_tokens: int = 0
+    completion_tokens_details: None = None
+
+
+class Metadata(Struct):
+    weight_version: str
+
+
+class TopToken(Struct):
+    token: str
+    bytes: list[int]
+    logprob: float | None
+
+
+class ChatToken(TopToken):
+    top_logprobs: list[TopToken]
+
+
+class ChatLogprobs(Struct):
+    content: list[ChatToken]
+
+
+class AssistantMessage(Struct, kw_only=True):
+    role: str = "assistant"
+    content: str
+    reasoning_content: None = None
+
+
+class ChatChoice(Struct, kw_only=True):
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: str
+    matched_stop: int | str | None
+
+
+class ChatAnswer(Struct, kw_only=True):
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageBlock
+    metadata: Metadata
+
+
+class Delta(Struct, omit_defaults=True):
+    role: str | None = None
+    content: str | None = None
+
+
+class ChatDelta(Struct, kw_only=True):
+    index: int
+    delta: Delta
+    logprobs: ChatLogprobs | None = None
+    finish_reason: str | None = None
+    matched_stop: int | str | None = None
+
+
+class ChatChunk(Struct, kw_only=True):
+    id: str
+    object: str = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatDelta]
+    usage: UsageBlock | UnsetType = UNSET
+
+
+class TextLogprobs(Struct, kw_only=True):
+    text_offset: list[int]
+    token_logprobs: list[float | None]
+    tokens: list[str]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class TextChoice(Struct, kw_only=True):
+    index: int
+    text: str
+    logprobs: TextLogprobs | None = None
+    finish_reason: str | None = None
+    matched_stop: int | str | None = None
+
+
+class TextAnswer(Struct, kw_only=True):
+    id: str
+    object: str = "text_completion"
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: UsageBlock | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET

@@ -1,0 +1,1 @@
+"""The one path that every endpoint takes, and the near end of an engine."""

@@ -1,0 +1,34 @@
+"""What a door hands to the service, and what it gets back when it waits for the whole."""
+
+from msgspec import Struct
+
+from stemma.core.types.output import Finish, Logprob, Usage
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """A prompt that was checked, to be continued `n` times. Made by `Service.work` only."""
+
+    id: str  # of continuation 0; continuation i is `{id}-{i}`
+    tokens: bytes  # the prompt, packed
+    sampling: SamplingParams  # its seed is filled
+    n: int = 1
+    logprobs: LogprobSpec | None = None
+    priority: int = 0
+    salt: str = ""
+
+    def id_of(self, index: int) -> str:
+        return self.id if index == 0 else f"{self.id}-{index}"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """One continuation, whole."""
+
+    id: str
+    index: int
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[Logprob, ...]
+    prompt_logprobs: tuple[Logprob, ...]
+    finish: Finish
+    usage: Usage
