@@ -56,3 +56,32 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"  # as config.json says the weights are
     stop_ids: tuple[int, ...] = ()  # end tokens of generation_config.json, else of config.json
     bos_id: int | None = None
+
+    @property
+    def rotary_width(self) -> int:
+        """How many elements of a head are rotated; the others pass as they are."""
+        return int(self.head_dim * self.rope.partial)
+
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def kv_bytes_per_token(spec: ModelSpec, kv_dtype: str) -> int:
+    """Keys and values that one position keeps, over all layers."""
+    return 2 * spec.layers * spec.kv_heads * spec.head_dim * DTYPE_BYTES[kv_dtype]
+
+
+def rotary_table_bytes(spec: ModelSpec, context: int) -> int:
+    """The cosines and sines of every position below `context`, in float32, shared by all layers."""
+    return context * spec.rotary_width * 4
+
+
+def parameter_count(spec: ModelSpec) -> int:
+    """Elements of all weights; a tied head counts once."""
+    q_width, kv_width = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    attention = spec.hidden * (2 * q_width + 2 * kv_width)
+    attention += (q_width + 2 * kv_width) * spec.qkv_bias + spec.hidden * spec.output_bias
+    attention += 2 * spec.head_dim * spec.qk_norm
+    mlp = 3 * spec.hidden * spec.intermediate + (2 * spec.intermediate + spec.hidden) * spec.mlp_bias
+    embeddings = spec.vocab_size * spec.hidden * (1 if spec.tied else 2)
+    return embeddings + spec.layers * (attention + mlp + 2 * spec.hidden) + spec.hidden
