@@ -8,6 +8,7 @@ from stemma.core.config.model import ModelSpec
 
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
+Attention = Literal["reference"]  # names of attention backends, the best first
 
 
 class CacheConfig(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     dtype: DType = "bfloat16"  # of weights and activations
     kv_dtype: DType = "bfloat16"
-    attention: str = "reference"  # name of an attention backend
+    attention: Attention = "reference"
     threads: int = 1
 
 

@@ -1,0 +1,1 @@
+"""Commands. The only room that may import inside functions, so that each command loads what it needs."""

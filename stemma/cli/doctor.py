@@ -1,0 +1,73 @@
+"""`stemma doctor`: what this machine can run, what is chosen, and why."""
+
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+
+from stemma.cli.show import table_of
+from stemma.core.base.errors import StemmaError
+from stemma.core.base.numbers import format_bytes
+from stemma.core.config.flags import Parser, add_options, asked
+from stemma.core.config.machine import Machine, probe
+from stemma.core.config.resolve import resolve
+
+COMPILERS = ("c++", "g++", "clang++", "nvcc")
+Facts = Iterator[tuple[str, str, str]]  # what, value, remark
+
+
+def doctor(argv: Sequence[str]) -> int:
+    """Print what there is and what is decided. Exit status 1: the model cannot be served here."""
+    parser = Parser("stemma doctor", "Tell what this machine can run, what would be chosen for a model, and why.")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of the model; acorn if left out")
+    add_options(parser, without=("server", "log"))
+    ask, machine, console = asked(parser.parse(argv)), probe(), Console()
+    console.print(table_of("this machine", ("", "", ""), machine_facts(machine)))
+    console.print(table_of("software", ("", "", ""), software_facts()))
+    try:
+        settled = resolve(ask, machine)
+    except StemmaError as error:
+        console.print(f"cannot be served: {error.message}", markup=False)
+        return 1
+    chosen = ((reason.name, reason.value, reason.why) for reason in settled.reasons)
+    console.print(table_of("chosen", ("setting", "value", "why"), chosen))
+    needed, limit = settled.ledger.private_bytes, settled.ledger.limit_bytes
+    console.print(f"{format_bytes(needed)} of {format_bytes(limit)} memory; `stemma plan` tells the parts.")
+    return 0
+
+
+def machine_facts(machine: Machine) -> Facts:
+    """What the machine has, and what that means."""
+    yield "processor", f"{machine.name} ({machine.architecture})", ""
+    yield "cores", str(machine.cores), "physical, within affinity and cgroup"
+    yield "memory", format_bytes(machine.memory_bytes), "the least of what is available and what the cgroup grants"
+    yield "instructions", " ".join(machine.instructions) or "none that matter", ""
+    fast = machine.has("avx512_bf16", "amx_bf16", "bf16")
+    yield "bfloat16", "in hardware" if fast else "emulated", "" if fast else "works, but float32 may be faster"
+
+
+def software_facts() -> Facts:
+    """Python, torch, and compilers."""
+    yield "stemma", _version("stemma-llm"), ""
+    yield "python", platform.python_version(), ""
+    yield "torch", _version("torch"), ""
+    yield "GPU", *_gpu()
+    found = [name for name in COMPILERS if shutil.which(name)]
+    yield "compilers", " ".join(found) or "none", "none is needed"
+
+
+def _gpu() -> tuple[str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(), "not used: this version computes on processors only"
+    return "none", f"torch {torch.__version__} sees none; none is needed"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

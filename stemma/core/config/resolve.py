@@ -1,0 +1,256 @@
+"""What was asked becomes what is done, and why: the only place that decides an "auto"."""
+
+from typing import TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
+
+from stemma.core.base.errors import ConfigError
+from stemma.core.base.numbers import ceil_div, format_bytes
+from stemma.core.config.ask import Ask
+from stemma.core.config.embedded import NAME, embedded_model_path
+from stemma.core.config.engine import Attention, CacheConfig, DeviceConfig, DType, EngineConfig, ScheduleConfig
+from stemma.core.config.families import read_model_spec
+from stemma.core.config.ledger import Ledger, ledger_of
+from stemma.core.config.machine import Machine
+from stemma.core.config.model import ModelSpec, kv_bytes_per_token
+from stemma.core.config.serve import ServeConfig
+
+T = TypeVar("T")
+
+ROWS = 32
+STEP_TOKENS = 512
+CACHE_BYTES = 2 << 30
+CACHE_SHARE = 0.25  # of the memory that the rest leaves
+
+_TYPES: dict[str, DType] = {
+    "half": "float16",
+    "float16": "float16",
+    "bf16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "float": "float32",
+    "float32": "float32",
+}
+
+
+class Reason(Struct, frozen=True):
+    """Why a setting is what it is."""
+
+    name: str
+    value: str
+    why: str
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """Every question answered."""
+
+    engine: EngineConfig
+    serve: ServeConfig
+    ledger: Ledger
+    reasons: tuple[Reason, ...]
+
+
+class _Notes(list[Reason]):
+    """Reasons, in the order of the decisions."""
+
+    def take(self, name: str, choice: tuple[T, str]) -> T:
+        self.append(Reason(name, str(choice[0]), choice[1]))
+        return choice[0]
+
+
+def resolve(ask: Ask, machine: Machine) -> Settled:
+    """Settle an ask for the model that it names. Raises ConfigError, CheckpointError."""
+    path = ask.model_path or str(embedded_model_path())
+    return settle(ask, machine, path, read_model_spec(path))
+
+
+def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec) -> Settled:
+    """The pure part of `resolve`: equal arguments, equal answer. Raises ConfigError."""
+    notes = _Notes()
+    notes.take("model", (path, ASKED if ask.model_path else "none was asked for; this one comes with the package"))
+    device = _device(ask, machine, spec, notes)
+    context = notes.take("context", _context(ask, spec))
+    schedule = _schedule(ask, context, notes)
+    engine = EngineConfig(
+        model_path=path,
+        model=spec,
+        load_format=ask.load_format,
+        context=context,
+        seed=ask.random_seed,
+        cache=CacheConfig(
+            pages=0,
+            page_size=ask.page_size,
+            radix=not ask.disable_radix_cache,
+            eviction=ask.radix_eviction_policy,
+        ),
+        schedule=schedule,
+        device=device,
+        log_level=ask.log_level,
+    )
+    pages = notes.take("cache pages", _pages(ask, machine, engine))
+    engine = msgspec.structs.replace(engine, cache=msgspec.structs.replace(engine.cache, pages=pages))
+    ledger = ledger_of(engine, machine.memory_bytes)
+    ledger.check()
+    return Settled(engine=engine, serve=_serve(ask, path), ledger=ledger, reasons=tuple(notes))
+
+
+ASKED = "you asked for it"
+
+
+def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:
+    dtype = notes.take("dtype", _dtype(ask, machine, spec))
+    return DeviceConfig(
+        device=notes.take("device", ("cpu", "the only one that is served")),
+        dtype=dtype,
+        kv_dtype=notes.take("KV dtype", _kv_dtype(ask, dtype)),
+        attention=notes.take("attention", _attention(ask)),
+        threads=notes.take("threads", _threads(ask, machine)),
+    )
+
+
+def _dtype(ask: Ask, machine: Machine, spec: ModelSpec) -> tuple[DType, str]:
+    if ask.dtype != "auto":
+        return _TYPES[ask.dtype], ASKED
+    if spec.dtype != "float16" or machine.has("avx512_fp16", "amx_fp16", "asimdhp"):
+        return spec.dtype, "as the checkpoint"
+    if machine.has("avx512_bf16", "amx_bf16", "bf16"):
+        return "bfloat16", "the checkpoint has float16; this processor computes in bfloat16, of the same size"
+    return "float32", "the checkpoint has float16; this processor has no arithmetic for 16 bits"
+
+
+def _kv_dtype(ask: Ask, dtype: DType) -> tuple[DType, str]:
+    if ask.kv_cache_dtype != "auto":
+        return _TYPES[ask.kv_cache_dtype], ASKED
+    return dtype, "as the activations"
+
+
+def _attention(ask: Ask) -> tuple[Attention, str]:
+    if ask.attention_backend is not None:
+        return ask.attention_backend, ASKED
+    best: Attention = get_args(Attention)[0]
+    return best, "the best that is there"
+
+
+def _threads(ask: Ask, machine: Machine) -> tuple[int, str]:
+    if ask.threads is not None:
+        return ask.threads, ASKED
+    return machine.cores, "one per core that this process may use"
+
+
+def _context(ask: Ask, spec: ModelSpec) -> tuple[int, str]:
+    if ask.context_length is None:
+        return spec.max_context, "what the model was made for"
+    if ask.context_length > spec.max_context:
+        raise ConfigError(
+            f"context_length: {ask.context_length} exceeds the model's {spec.max_context} positions; "
+            f"ask for at most {spec.max_context}, or give config.json a rope_scaling"
+        )
+    return ask.context_length, ASKED
+
+
+def _schedule(ask: Ask, context: int, notes: _Notes) -> ScheduleConfig:
+    step_tokens = notes.take("step tokens", _step_tokens(ask, context))
+    return ScheduleConfig(
+        max_running=notes.take("rows", _rows(ask, step_tokens)),
+        max_queued=ask.max_queued_requests,
+        step_tokens=step_tokens,
+        policy=ask.schedule_policy,
+        priority=ask.enable_priority_scheduling,
+        conservativeness=ask.schedule_conservativeness,
+        depth=notes.take("depth", _depth(ask)),
+    )
+
+
+def _step_tokens(ask: Ask, context: int) -> tuple[int, str]:
+    if ask.chunked_prefill_size is None:
+        return STEP_TOKENS, "enough to fill a processor, and short enough for those who wait for their next token"
+    if ask.chunked_prefill_size == 0:
+        raise ConfigError("chunked_prefill_size: 0 tokens make no step; give at least 1, or -1 for no limit")
+    if ask.chunked_prefill_size == -1:
+        return max(context, ask.max_running_requests or ROWS), "you asked for no limit: the longest prompt is one step"
+    return ask.chunked_prefill_size, ASKED
+
+
+def _rows(ask: Ask, step_tokens: int) -> tuple[int, str]:
+    if ask.max_running_requests is None:
+        return min(ROWS, step_tokens), "what a processor computes together with gain"
+    if ask.max_running_requests > step_tokens:
+        raise ConfigError(
+            f"max_running_requests: {ask.max_running_requests} requests need a token each in every step of "
+            f"{step_tokens}; ask for at most {step_tokens}, or raise chunked_prefill_size"
+        )
+    return ask.max_running_requests, ASKED
+
+
+def _depth(ask: Ask) -> tuple[int, str]:
+    if ask.disable_overlap_schedule and ask.schedule_depth == 2:
+        raise ConfigError("schedule_depth: 2 contradicts disable_overlap_schedule; leave one of them out")
+    if ask.disable_overlap_schedule or ask.schedule_depth is not None:
+        return ask.schedule_depth or 1, ASKED
+    return 1, "on a processor, planning and computing share the cores"
+
+
+def _pages(ask: Ask, machine: Machine, engine: EngineConfig) -> tuple[int, str]:
+    page_bytes = engine.cache.page_size * kv_bytes_per_token(engine.model, engine.device.kv_dtype)
+    bytes_, why = _cache_bytes(ask, machine, engine, page_bytes)
+    pages = bytes_ // page_bytes
+    if ask.max_total_tokens is not None and ask.max_total_tokens < pages * engine.cache.page_size:
+        pages, why = ask.max_total_tokens // engine.cache.page_size, ASKED
+    if pages < 1:
+        raise ConfigError(
+            f"the KV cache has {format_bytes(max(0, bytes_))} for {ask.max_total_tokens or 'its'} tokens and a page of "
+            f"{engine.cache.page_size} tokens needs {format_bytes(page_bytes)}; raise kv_cache_memory or "
+            "max_total_tokens, or take a smaller page_size"
+        )
+    return pages, why
+
+
+def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: int) -> tuple[int, str]:
+    rest = ledger_of(engine, machine.memory_bytes)
+    if ask.kv_cache_memory is not None and ask.mem_fraction_static is not None:
+        raise ConfigError("kv_cache_memory and mem_fraction_static both size the KV cache; leave one of them out")
+    if ask.kv_cache_memory is not None:
+        return ask.kv_cache_memory, ASKED
+    if ask.mem_fraction_static is not None:
+        weights = rest.lines[0].bytes
+        return int(machine.memory_bytes * ask.mem_fraction_static) - weights, "the share that you asked for"
+    if ask.max_total_tokens is not None:
+        return ask.max_total_tokens * page_bytes, ASKED
+    need = engine.schedule.max_running * ceil_div(engine.context, engine.cache.page_size) * page_bytes
+    share = int((machine.memory_bytes - rest.private_bytes) * CACHE_SHARE)
+    return min(
+        (need, "every row may grow to the full context"),
+        (CACHE_BYTES, f"{format_bytes(CACHE_BYTES)} unless asked otherwise"),
+        (share, f"{CACHE_SHARE:.0%} of the memory that the rest leaves"),
+    )
+
+
+def _serve(ask: Ask, path: str) -> ServeConfig:
+    _check_preferred(ask.preferred_sampling_params)
+    return ServeConfig(
+        model_path=path,
+        tokenizer_path=ask.tokenizer_path or path,
+        served_model_name=ask.served_model_name or (path if ask.model_path else NAME),
+        host=ask.host,
+        port=ask.port,
+        api_key=ask.api_key,
+        admin_api_key=ask.admin_api_key,
+        chat_template=ask.chat_template,
+        sampling_defaults=ask.sampling_defaults,
+        preferred_sampling=ask.preferred_sampling_params or "{}",
+        stream_interval=ask.stream_interval,
+        incremental_streaming=ask.incremental_streaming_output,
+        cache_report=ask.enable_cache_report,
+        weight_version=ask.weight_version,
+        log_level=ask.log_level,
+        log_requests=ask.log_requests,
+    )
+
+
+def _check_preferred(text: str | None) -> None:
+    try:
+        found = msgspec.json.decode(text or "{}")
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"preferred_sampling_params: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"preferred_sampling_params: {text} is not a JSON object")
