@@ -1,0 +1,43 @@
+"""The next positions of those who are seated."""
+
+from stemma.control.cache.prefix import PrefixCache
+from stemma.control.scheduler.budget import Draft
+from stemma.control.scheduler.preempt import Preemption
+from stemma.control.scheduler.seats import Seats
+from stemma.control.scheduler.sequence import Sequence, State
+
+
+class Advance:
+    """Fills a draft with rows: first all who lack one position, then the others as far as tokens reach.
+
+    There are at most as many rows as tokens in a step, so that nobody of the first kind is left out.
+    """
+
+    def __init__(self, cache: PrefixCache, seats: Seats, preemption: Preemption):
+        self._cache = cache
+        self._seats = seats
+        self._preemption = preemption
+
+    def into(self, draft: Draft) -> None:
+        behind = []
+        for sequence in tuple(self._seats.seated):
+            ahead = sequence.ahead
+            if ahead > 1:
+                behind.append(sequence)
+            elif ahead and sequence.state is State.SEATED:
+                self.compute(sequence, draft)
+        for sequence in behind:
+            if draft.tokens and sequence.state is State.SEATED:
+                self.compute(sequence, draft)
+
+    def compute(self, sequence: Sequence, draft: Draft) -> None:
+        """Plan as many of its positions as tokens and pages allow. It may be sent away instead."""
+        lease = sequence.held
+        most = count = min(sequence.ahead, draft.tokens)
+        while (pages := self._cache.extend(lease, sequence.planned + count)) is None:
+            count = min(most, self._cache.reach(lease) - sequence.planned)
+            if count == 0:
+                if not self._preemption.make_room(sequence):
+                    return
+                count = most
+        draft.add(sequence, count, pages)

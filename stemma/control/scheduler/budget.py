@@ -1,0 +1,71 @@
+"""What one step may spend, and what a request is expected to need."""
+
+from dataclasses import dataclass, field
+
+from stemma.control.scheduler.sequence import Sequence
+from stemma.core.base.numbers import ceil_div
+from stemma.core.types.step import RowPlan, Seat, StepPlan
+
+MOST_EXPECTED = 4096  # output tokens beyond these are not expected of anyone
+INITIAL_RATIO = 0.7
+LEAST_SHARE = 0.14  # of the initial ratio
+DECAY_STEPS = 600
+SPARE_TOKENS = 20  # per sequence, after a preemption
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A step being planned: what it may still spend, and what it holds. Made anew for each step."""
+
+    tokens: int
+    seats: list[Seat] = field(default_factory=list)
+    rows: list[RowPlan] = field(default_factory=list)
+    sequences: list[Sequence] = field(default_factory=list)  # of the rows
+    decodes: int = 0  # rows that follow an output token
+
+    def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
+        row = sequence.advance(count, pages)
+        self.tokens -= count
+        self.rows.append(row)
+        self.sequences.append(sequence)
+        self.decodes += count == 1 and row.start >= sequence.prompt_len
+
+    @property
+    def is_mixed(self) -> bool:
+        return 0 < self.decodes < len(self.rows)
+
+    def close(self, step: int) -> StepPlan | None:
+        """None when nobody computes."""
+        return StepPlan(step=step, seats=tuple(self.seats), rows=tuple(self.rows)) if self.rows else None
+
+
+class TokenRatio:
+    """The share of its allowed output that a request is expected to produce. Owned by the Scheduler.
+
+    Falls while all goes well, so that more are admitted; a preemption raises it again.
+    """
+
+    def __init__(self, conservativeness: float, page_size: int):
+        self.initial = min(1.0, INITIAL_RATIO * conservativeness)
+        self.least = self.initial * LEAST_SHARE
+        self.page_size = page_size
+        self.value = self.initial
+
+    def reset(self) -> None:
+        self.value = self.initial
+
+    def decay(self) -> None:
+        self.value = max(self.least, self.value - (self.initial - self.least) / DECAY_STEPS)
+
+    def learn(self, remaining: list[Sequence]) -> None:
+        """After a preemption: what those who stay have needed so far, and a bit, is expected of all."""
+        produced = sum(sequence.output_len + SPARE_TOKENS for sequence in remaining)
+        allowed = sum(sequence.limit - sequence.prompt_len for sequence in remaining)
+        self.value = min(1.0, max(self.value, produced / (allowed + 1)))
+
+    def expected_pages(self, sequence: Sequence) -> int:
+        """Of its whole life. In full for whom the guess failed twice, and who will not stop by itself."""
+        more = sequence.end - sequence.known
+        if sequence.retractions < 2 and not sequence.request.sampling.ignore_eos:
+            more = int(self.value * min(more, MOST_EXPECTED)) + 1
+        return ceil_div(min(sequence.known + more, sequence.end), self.page_size)

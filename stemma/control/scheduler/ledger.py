@@ -1,0 +1,75 @@
+"""StepResult -> tokens, finishes, published pages."""
+
+from collections import deque
+
+from stemma.control.cache.prefix import PrefixCache
+from stemma.control.scheduler.budget import Draft
+from stemma.control.scheduler.seats import Seats
+from stemma.control.scheduler.sequence import Sequence, State
+from stemma.core.base.errors import Bug
+from stemma.core.types.output import Finish, TokenChunk
+from stemma.core.types.step import RowPlan, RowResult, StepPlan, StepResult
+
+
+class Ledger:
+    """Who is being served, and which steps fly. Owned by the Scheduler.
+
+    Always: a sequence is in `open` until its one finish is said.
+    """
+
+    def __init__(self, cache: PrefixCache, seats: Seats):
+        self.open: dict[str, Sequence] = {}
+        self.flights: deque[tuple[StepPlan, list[Sequence]]] = deque()
+        self.most_in_flight = 0
+        self.output_tokens = 0
+        self._cache = cache
+        self._seats = seats
+
+    def launch(self, plan: StepPlan, draft: Draft) -> None:
+        self.flights.append((plan, draft.sequences))
+        self.most_in_flight = max(self.most_in_flight, len(self.flights))
+
+    def absorb(self, result: StepResult) -> list[TokenChunk]:
+        if not self.flights or self.flights[0][0].step != result.step:
+            raise Bug(f"the result of step {result.step} came out of turn")
+        plan, sequences = self.flights.popleft()
+        chunks = []
+        for sequence, row, came in zip(sequences, plan.rows, result.rows, strict=True):
+            if row.row != came.row:
+                raise Bug(f"step {plan.step} planned row {row.row} where row {came.row} came back")
+            sequence.flying -= 1
+            if sequence.state is not State.ENDED:  # else it was computed in vain
+                chunk = self._land(sequence, row, came)
+                if chunk is not None:
+                    chunks.append(chunk)
+            if sequence.flying == 0 and sequence.row in self._seats.leaving:
+                self._seats.depart(sequence)
+        return chunks
+
+    def close(self, sequence: Sequence) -> None:
+        """Its finish is being said. Whatever of it still flies is computed in vain."""
+        del self.open[sequence.request.id]
+        self._seats.leave(sequence, State.ENDED)
+
+    def _land(self, sequence: Sequence, row: RowPlan, came: RowResult) -> TokenChunk | None:
+        if came.fault is not None:
+            finish: Finish | None = Finish(reason="error", code=500, detail=came.fault)
+        else:
+            finish = sequence.absorb(row, came)
+            self.output_tokens += len(came.tokens)
+            self._cache.publish(sequence.held, sequence.tokens, sequence.landed)
+        prompt_logprobs = sequence.first_logprobs() + came.prompt_logprobs
+        if finish is None and not came.tokens and not prompt_logprobs:
+            return None
+        usage = sequence.usage() if finish is not None or not sequence.has_spoken else None
+        sequence.has_spoken = True
+        if finish is not None:
+            self.close(sequence)
+        return TokenChunk(
+            id=sequence.request.id,
+            tokens=came.tokens,
+            logprobs=came.logprobs,
+            prompt_logprobs=prompt_logprobs,
+            finish=finish,
+            usage=usage,
+        )

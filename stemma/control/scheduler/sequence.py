@@ -1,0 +1,141 @@
+"""One request's life in the engine."""
+
+from array import array
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from stemma.control.cache.prefix import Lease
+from stemma.core.base.errors import Bug
+from stemma.core.types.output import Finish, Logprob, Usage
+from stemma.core.types.request import Request
+from stemma.core.types.step import RowPlan, RowResult, Seat
+from stemma.core.types.tokens import pack
+
+
+class State(Enum):
+    WAITING = auto()  # in the queue
+    SEATED = auto()  # has a row; may be planned
+    YIELDED = auto()  # preempted: lands what flies, gives back its row, then waits in the queue again
+    ENDED = auto()  # its finish was said; lands what flies, gives back its row
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request, and how far it has come. Owned by the Scheduler.
+
+    "Prefill" and "decode" are not told apart: positions whose token is known and whose KV is not
+    computed yet are caught up with.
+
+    Always: landed <= planned <= known, and known == len(tokens) + tokens that are being sampled.
+    It gives back its row and its pages only when flying == 0.
+    """
+
+    request: Request
+    arrival: int
+    rank: int  # larger goes first
+    tokens: "array[int]"  # prompt, then absorbed output
+    prompt_len: int
+    limit: int  # the most tokens that prompt and output may have
+    stop_ids: tuple[int, ...]
+    known: int  # tokens that the device knows once all launched steps have landed
+    scored: int  # first position whose successor's log-probability is not planned yet; prompt_len - 1: all are
+    state: State = State.WAITING
+    row: int = -1
+    planned: int = 0  # positions whose KV exists once all launched steps have landed
+    landed: int = 0  # positions whose KV exists
+    flying: int = 0  # launched steps not yet absorbed
+    lease: Lease | None = None
+    cached: int | None = None  # prompt tokens found in the cache when first seated
+    retractions: int = 0
+    has_spoken: bool = False  # whether a chunk went out
+
+    @property
+    def end(self) -> int:
+        """Positions that it will ever need KV of: all but that of the last output token, which nothing follows."""
+        return max(self.limit - 1, self.prompt_len)
+
+    @property
+    def ahead(self) -> int:
+        """Positions that could be computed now."""
+        return min(self.known, self.end) - self.planned
+
+    @property
+    def hit_limit(self) -> int:
+        """How much of a cached prefix it can use: the last known token and those that score others are computed."""
+        last = self.known - 1
+        return last if self.scored >= self.prompt_len - 1 else min(last, self.scored)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to compute: it was resumed with all the output it may have."""
+        return self.output_len > 0 and self.known >= self.limit
+
+    @property
+    def output_len(self) -> int:
+        return len(self.tokens) - self.prompt_len
+
+    @property
+    def held(self) -> Lease:
+        if self.lease is None:
+            raise Bug(f"request {self.request.id!r} has no pages")
+        return self.lease
+
+    def seat(self) -> Seat:
+        return Seat(
+            row=self.row,
+            tokens=pack(self.tokens),
+            prompt_len=self.prompt_len,
+            pages=tuple(self.held.pages),
+            sampling=self.request.sampling,
+            logprobs=self.request.logprobs,
+            stop_ids=self.stop_ids,
+        )
+
+    def advance(self, count: int, pages: tuple[int, ...]) -> RowPlan:
+        """Plan the next `count` positions."""
+        start, end = self.planned, self.planned + count
+        score_from = -1
+        if self.scored < end and self.scored < self.prompt_len - 1:
+            score_from, self.scored = self.scored, min(end, self.prompt_len - 1)
+        samples = end == self.known < self.limit
+        self.planned = end
+        self.known += samples
+        self.flying += 1
+        return RowPlan(self.row, start, count, pages, samples, score_from)
+
+    def absorb(self, plan: RowPlan, result: RowResult) -> Finish | None:
+        """Take in what a step yielded; says so when that ends it."""
+        if len(result.tokens) != plan.samples:
+            raise Bug(f"row {plan.row} was to yield {int(plan.samples)} tokens and yielded {len(result.tokens)}")
+        self.landed = plan.start + plan.count
+        self.tokens.extend(result.tokens)
+        may_stop = self.output_len > self.request.sampling.min_new_tokens
+        if may_stop and result.tokens and result.tokens[0] in self.stop_ids:
+            return Finish(reason="stop", detail=result.tokens[0])
+        if len(self.tokens) == self.limit and self.landed == self.end:
+            return Finish(reason="length")
+        return None
+
+    def first_logprobs(self) -> tuple[Logprob, ...]:
+        """What the device cannot say of a prompt: its first token follows nothing."""
+        spec = self.request.logprobs
+        if spec is None or spec.start != 0 or self.has_spoken or self.request.output:
+            return ()
+        return (Logprob(self.tokens[0], None),)
+
+    def usage(self, keep: int | None = None) -> Usage:
+        """`keep`: output tokens that count, when not all do."""
+        output = self.output_len if keep is None else min(keep, self.output_len)
+        return Usage(prompt=self.prompt_len, cached=self.cached or 0, output=output, retractions=self.retractions)
+
+    def check(self, flying: int, sampled: int) -> None:
+        """`flying`, `sampled`: steps that were launched and not absorbed, and how many of them sample."""
+        name = self.request.id
+        if self.flying != flying:
+            raise Bug(f"request {name!r} counts {self.flying} flying steps, and {flying} are")
+        if self.state is not State.ENDED and self.known != len(self.tokens) + sampled:
+            raise Bug(f"request {name!r} should know {len(self.tokens) + sampled} tokens, not {self.known}")
+        if not self.landed <= self.planned <= self.known <= self.limit:
+            raise Bug(f"request {name!r}: {self.landed} landed, {self.planned} planned, {self.known} known")
+        if (self.row < 0) != (self.lease is None) or (self.row < 0 and self.flying):
+            raise Bug(f"request {name!r} has a row without pages, or pages without a row")

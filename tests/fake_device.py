@@ -1,0 +1,123 @@
+"""A device without tensors: the next token is a function of the prefix, and the KV of a position is a
+fingerprint of the tokens up to it.
+
+Every computed position looks up the fingerprints of all positions before it through its row's page
+table. A page that two sequences share wrongly, that was given away while in use, or that was never
+written is found at once.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from stemma.core.types.output import Logprob
+from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan, StepResult
+from stemma.core.types.tokens import unpack
+
+MASK = (1 << 61) - 1
+
+
+def fold(fingerprint: int, token: int) -> int:
+    """The fingerprint of a prefix that is one token longer. The empty prefix has 0."""
+    return ((fingerprint ^ (token + 1)) * 0x9E3779B97F4A7C15 + 0x7F4A7C15) & MASK
+
+
+def fingerprint_of(tokens: Iterable[int]) -> int:
+    fingerprint = 0
+    for token in tokens:
+        fingerprint = fold(fingerprint, token)
+    return fingerprint
+
+
+def next_token(fingerprint: int, vocab_size: int, banned: tuple[int, ...] = ()) -> int:
+    token = (fingerprint >> 20) % vocab_size
+    while token in banned:
+        token = (token + 1) % vocab_size
+    return token
+
+
+def logprob(fingerprint: int, token: int) -> Logprob:
+    """What the model says of `token` after the prefix with this fingerprint."""
+    return Logprob(token, -(fold(fingerprint, token) % 1000) / 100)
+
+
+@dataclass(slots=True)
+class Row:
+    """A seated sequence, as the device remembers it."""
+
+    seat: Seat
+    tokens: list[int]
+    pages: list[int] = field(default_factory=list)
+
+
+class FakeDevice:
+    """Computes a StepPlan at once, and asserts that it may.
+
+    `fault` is asked for each row of each step: what it answers is the row's fault.
+    """
+
+    def __init__(
+        self,
+        pages: int,
+        page_size: int,
+        vocab_size: int,
+        rows: int,
+        step_tokens: int,
+        fault: Callable[[RowPlan, Seat], str | None] = lambda row, seat: None,
+    ):
+        self.page_size = page_size
+        self.vocab_size = vocab_size
+        self.step_tokens = step_tokens
+        self.fault = fault
+        self.kv: list[int | None] = [None] * (pages * page_size)
+        self.rows: list[Row | None] = [None] * rows
+        self.steps = 0
+        self.tokens = 0  # computed positions
+
+    def launch(self, plan: StepPlan) -> StepResult:
+        assert plan.step == self.steps, f"step {plan.step} came after {self.steps} steps"
+        self.steps += 1
+        assert plan.rows and plan.tokens <= self.step_tokens
+        assert len({row.row for row in plan.rows}) == len(plan.rows), "a row stands twice in a step"
+        for seat in plan.seats:
+            self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
+        return StepResult(step=plan.step, rows=tuple(map(self._compute, plan.rows)))
+
+    def _compute(self, plan: RowPlan) -> RowResult:
+        row = self.rows[plan.row]
+        assert row is not None, f"row {plan.row} was never seated"
+        row.pages += plan.pages
+        end = plan.start + plan.count
+        assert plan.count >= 1 and end <= len(row.tokens), f"{end} positions of {len(row.tokens)} known tokens"
+        assert end <= len(row.pages) * self.page_size, "computed past its pages"
+        assert len(row.pages) == -(-end // self.page_size), "has a page too many"
+        assert len(set(row.pages)) == len(row.pages), "has a page twice"
+        self.tokens += plan.count
+        prompt_logprobs = []
+        fingerprint = self._read_prefix(row, plan.start)
+        for position in range(plan.start, end):
+            fingerprint = fold(fingerprint, row.tokens[position])
+            self.kv[self._slot(row, position)] = fingerprint
+            if 0 <= plan.score_from <= position < row.seat.prompt_len - 1:
+                prompt_logprobs.append(logprob(fingerprint, row.tokens[position + 1]))
+        fault = self.fault(plan, row.seat)
+        if fault is not None:
+            return RowResult(plan.row, fault=fault)
+        if not plan.samples:
+            return RowResult(plan.row, prompt_logprobs=tuple(prompt_logprobs))
+        assert end == len(row.tokens), "a token can only follow the last one"
+        is_short = len(row.tokens) - row.seat.prompt_len < row.seat.sampling.min_new_tokens
+        token = next_token(fingerprint, self.vocab_size, row.seat.stop_ids if is_short else ())
+        row.tokens.append(token)
+        logprobs = (logprob(fingerprint, token),) if row.seat.logprobs is not None else ()
+        return RowResult(plan.row, (token,), logprobs, tuple(prompt_logprobs))
+
+    def _read_prefix(self, row: Row, length: int) -> int:
+        fingerprint = 0
+        for position in range(length):
+            fingerprint = fold(fingerprint, row.tokens[position])
+            found = self.kv[self._slot(row, position)]
+            assert found == fingerprint, f"row {row.seat.row} finds the KV of another prefix at position {position}"
+        return fingerprint
+
+    def _slot(self, row: Row, position: int) -> int:
+        return row.pages[position // self.page_size] * self.page_size + position % self.page_size
