@@ -13,18 +13,24 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 SUPPORTED = ((3, 11), (3, 12))
-NEED_BYTES = {"demo": 2 << 30, "test": 3 << 30}  # the environment, and pip's temporary files
+NEED_GIB = {"demo": 2, "test": 3}  # the environment, and pip's temporary files
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SOURCES = ("pyproject.toml", "requirements/pins.txt")
 
 
 def fail(message: str) -> NoReturn:
     sys.exit(f"\nsetup: {message}")
+
+
+def free_gib() -> float:
+    return shutil.disk_usage(ROOT).free / 2**30
 
 
 def version_of(python: str) -> tuple[int, ...] | None:
@@ -40,8 +46,8 @@ def version_of(python: str) -> tuple[int, ...] | None:
 def find_python() -> str:
     """The first interpreter of a supported version: this one, PATH, pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [sys.executable, "python3.12", "python3.11"]
-    candidates += [str(path) for minor in (12, 11) for path in sorted(pyenv.glob(f"3.{minor}*/bin/python3"))]
+    candidates = [sys.executable, "python3.11", "python3.12"]
+    candidates += [str(path) for minor in (11, 12) for path in sorted(pyenv.glob(f"3.{minor}*/bin/python3"))]
     for candidate in candidates:
         if version_of(candidate) in SUPPORTED:
             return candidate
@@ -83,27 +89,38 @@ def make_venv() -> None:
         )
 
 
+def torch_index() -> list[str]:
+    """pip's arguments for PyTorch's CPU build: without an NVIDIA driver, gigabytes of CUDA would be of no use."""
+    if platform.machine() != "x86_64" or Path("/proc/driver/nvidia").exists():
+        return []
+    try:
+        urllib.request.urlopen(CPU_INDEX, timeout=3).close()
+    except OSError:  # a mirror or a wheel folder may serve torch as well: pip decides
+        return []
+    return ["--extra-index-url", CPU_INDEX]
+
+
 def install(extra: str) -> None:
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    command += ["--constraint", "requirements/pins.txt", "--editable", f".[{extra}]"]
+    command += [*torch_index(), "--constraint", "requirements/pins.txt", "--editable", f".[{extra}]"]
     if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode:
         fail(
-            "pip could not install the packages; its last lines stand above. Without a way to a package index, set "
-            "PIP_INDEX_URL\n       or PIP_FIND_LINKS to one that can be reached, then run the same command again."
+            f"pip could not install the packages; its last lines stand above. {free_gib():.1f} GiB of disk are free.\n"
+            "       Without a way to a package index, set PIP_INDEX_URL or PIP_FIND_LINKS to one that can be reached,\n"
+            "       then run the same command again."
         )
 
 
 def main() -> None:
     extra = sys.argv[1] if len(sys.argv) == 2 else ""
-    if extra not in NEED_BYTES:
+    if extra not in NEED_GIB:
         sys.exit("usage: python3 tools/setup.py demo|test")
     if is_current(extra):
         return
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         fail(f"Stemma runs on Linux, x86-64 and aarch64; this is {sys.platform}, {platform.machine()}")
-    free = shutil.disk_usage(ROOT).free
-    if not VENV.exists() and free < NEED_BYTES[extra]:
-        fail(f"{free / 2**30:.1f} GiB of disk are free at {ROOT}; the environment needs {NEED_BYTES[extra] >> 30} GiB")
+    if not VENV.exists() and free_gib() < NEED_GIB[extra]:
+        fail(f"{free_gib():.1f} GiB of disk are free at {ROOT}; the environment needs {NEED_GIB[extra]} GiB")
     start = time.monotonic()
     print(f"setup: installing into {VENV} (once; a few minutes)", flush=True)
     make_venv()

@@ -64,8 +64,10 @@ def floors() -> dict[str, int]:
 def room_of(module: str) -> str | None:
     """`stemma.core.base.errors` is in `core/base`. None: a wing's own `__init__`, or nowhere."""
     parts = module.split(".")
-    if parts == ["stemma"]:
-        return "stemma"
+    if len(parts) == 1:
+        return parts[0]
+    if parts[1] == "__main__":
+        return "cli"
     return next((room for room in ("/".join(parts[1:3]), parts[1]) if room in ROOMS), None)
 
 
