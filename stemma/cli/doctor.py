@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
+from rich.table import Column
 
 from stemma.cli.show import table_of
 from stemma.core.base.errors import StemmaError
@@ -20,19 +21,25 @@ Facts = Iterator[tuple[str, str, str]]  # what, value, remark
 
 def doctor(argv: Sequence[str]) -> int:
     """Print what there is and what is decided. Exit status 1: the model cannot be served here."""
-    parser = Parser("stemma doctor", "Tell what this machine can run, what would be chosen for a model, and why.")
+    parser = Parser(
+        "stemma doctor",
+        "stemma doctor [MODEL] [options]",
+        "Tell what this machine can run, what would be chosen for a model, and why.",
+    )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of the model; acorn if left out")
     add_options(parser, without=("server", "log"))
     ask, machine, console = asked(parser.parse(argv)), probe(), Console()
-    console.print(table_of("this machine", ("", "", ""), machine_facts(machine)))
-    console.print(table_of("software", ("", "", ""), software_facts()))
+    console.print(table_of("this machine", (Column(no_wrap=True), Column(), Column()), machine_facts(machine)))
+    console.print(table_of("software", (Column(no_wrap=True), Column(), Column()), software_facts()))
     try:
         settled = resolve(ask, machine)
     except StemmaError as error:
         console.print(f"cannot be served: {error.message}", markup=False)
         return 1
     chosen = ((reason.name, reason.value, reason.why) for reason in settled.reasons)
-    console.print(table_of("chosen", ("setting", "value", "why"), chosen))
+    console.print(
+        table_of("chosen", (Column("setting", no_wrap=True), Column("value", overflow="fold"), Column("why")), chosen)
+    )
     needed, limit = settled.ledger.private_bytes, settled.ledger.limit_bytes
     console.print(f"{format_bytes(needed)} of {format_bytes(limit)} memory; `stemma plan` tells the parts.")
     return 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.table import Column
 
 from stemma.cli.show import table_of
 from stemma.core.base.numbers import format_bytes
@@ -14,12 +15,21 @@ from stemma.core.config.resolve import resolve
 
 def plan(argv: Sequence[str]) -> None:
     """Print the ledger of `stemma serve` with the same options."""
-    parser = Parser("stemma plan", "Tell what `stemma serve` with the same options takes of memory. Loads nothing.")
+    parser = Parser(
+        "stemma plan",
+        "stemma plan [MODEL] [options]",
+        "Tell what `stemma serve` with the same options takes of memory. Loads nothing.",
+    )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of the model; acorn if left out")
     add_options(parser, without=("server", "log"))
     settled = resolve(asked(parser.parse(argv)), probe())
     console = Console()
-    columns = ("memory for", ">bytes", "how", "moved by")
+    columns = (
+        Column("memory for", no_wrap=True),
+        Column("bytes", justify="right", no_wrap=True),
+        Column("moved by", no_wrap=True),
+        Column("how"),
+    )
     console.print(table_of(settled.serve.served_model_name, columns, rows_of(settled.ledger)))
     console.print(summary(settled.ledger), highlight=False)
 
@@ -27,11 +37,11 @@ def plan(argv: Sequence[str]) -> None:
 def rows_of(ledger: Ledger) -> Iterator[tuple[str, str, str, str]]:
     """One row per purpose, and the sums."""
     for line in ledger.lines:
-        yield line.name, format_bytes(line.bytes), line.how, line.option
+        yield line.name, format_bytes(line.bytes), line.option, line.how
     yield "", "", "", ""
-    yield "private in all", format_bytes(ledger.private_bytes), f"of {format_bytes(ledger.limit_bytes)} usable", ""
+    yield "private in all", format_bytes(ledger.private_bytes), "", f"of {format_bytes(ledger.limit_bytes)} usable"
     if ledger.mapped_bytes:
-        yield "mapped in all", format_bytes(ledger.mapped_bytes), "the system may take it back at any time", ""
+        yield "mapped in all", format_bytes(ledger.mapped_bytes), "", "the system may take it back at any time"
 
 
 def summary(ledger: Ledger) -> str:

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 
-from stemma.core.config.flags import Parser, add_options, asked
+from stemma.core.config.ask import ask_from
+from stemma.core.config.env import api_key
+from stemma.core.config.flags import Parser, add_options, given
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import resolve
 
 
 def serve(argv: Sequence[str]) -> int | None:
     """Serve until interrupted. Raises ConfigError, CheckpointError."""
-    parser = Parser("stemma serve", "Serve a model over HTTP: the OpenAI API and the native one.")
+    parser = Parser(
+        "stemma serve", "stemma serve [MODEL] [options]", "Serve a model over HTTP: the OpenAI API and the native one."
+    )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of the model; acorn if left out")
     add_options(parser)
-    settled = resolve(asked(parser.parse(argv)), probe())
+    settled = resolve(ask_from({"api_key": api_key(), **given(parser.parse(argv))}), probe())
 
     from stemma.front.server.launch import serve as launch
 

@@ -1,12 +1,12 @@
 """Command lines made from options: `--max-running-requests 8` for the field `max_running_requests`."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.ask import OPTIONS, Ask, ask_from, nearest
-from stemma.core.config.field import Kind, Option, Value, flag
+from stemma.core.config.field import Kind, Option, Value, by_name, flag
 
 _METAVAR: dict[Kind, str] = {"text": "TEXT", "integer": "N", "size": "SIZE", "number": "X"}
 
@@ -14,8 +14,14 @@ _METAVAR: dict[Kind, str] = {"text": "TEXT", "integer": "N", "size": "SIZE", "nu
 class Parser(argparse.ArgumentParser):
     """argparse that raises ConfigError, and takes no abbreviations."""
 
-    def __init__(self, prog: str, description: str):
-        super().__init__(prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    def __init__(self, prog: str, usage: str, description: str):
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+        )
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
@@ -26,7 +32,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0]
             hint = nearest(name, self._option_string_actions) or f"; {self.prog} --help lists all"
-            raise ConfigError(f"{self.prog} has no {'option' if name.startswith('-') else 'place for'} {name}{hint}")
+            kind = "option" if name.startswith("-") else "place for"
+            raise ConfigError(f"{self.prog} has no {kind} {name}{hint}")
         return found
 
 
@@ -40,10 +47,20 @@ def add_options(parser: Parser, without: Sequence[str] = ()) -> None:
             _add(group, option)
 
 
+def given(found: argparse.Namespace) -> dict[str, Value]:
+    """What a parsed command line says of `Ask`'s options; a positional MODEL counts as `--model`."""
+    return {name: value for name, value in vars(found).items() if name in by_name(OPTIONS)}
+
+
 def asked(found: argparse.Namespace) -> Ask:
-    """The Ask of a parsed command line; a positional MODEL counts as `--model`. Raises ConfigError."""
-    names = ("model", *(option.name for option in OPTIONS))
-    return ask_from({name: value for name, value in vars(found).items() if name in names})
+    """The Ask of a parsed command line. Raises ConfigError."""
+    return ask_from(given(found))
+
+
+def flags_of(options: Mapping[str, Value]) -> list[str]:
+    """The command line that says this."""
+    pairs = [(flag(name), value) for name, value in options.items() if value not in (None, False)]
+    return [word for name, value in pairs for word in ((name,) if value is True else (name, str(value)))]
 
 
 def _add(group: argparse._ArgumentGroup, option: Option) -> None:
