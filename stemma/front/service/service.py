@@ -1,0 +1,214 @@
+"""The one path that every door takes: check, submit, collect."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from stemma.core.base.errors import BadRequest, Bug
+from stemma.core.types.control import Reply, Stats
+from stemma.core.types.output import TextChunk, Usage
+from stemma.core.types.request import Abort, Request
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.tokens import pack
+from stemma.front.service.client import EngineClient, TokenStream
+from stemma.front.service.collect import Collector, Mailbox, Pending
+from stemma.front.service.prepare import check_id, check_logprobs, check_n, check_prompt, seed_of, settle
+from stemma.front.service.work import Answer, Work
+from stemma.front.text.stop import Stops
+from stemma.front.text.template import ChatTemplate, Message
+from stemma.front.text.tokenizer import Tokenizer
+
+FLUSH_RETRY_SECONDS = 0.05
+PROBE = "HEALTH_CHECK"  # what ids of the service's own requests begin with
+
+
+class Service:
+    """Text in, text out, over one engine. Used from one event loop; `work` alone may be called in a thread."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, client: EngineClient):
+        self.tokenizer = tokenizer
+        self.template = template
+        self.client = client
+
+    def conversation(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        kwargs: Mapping[str, object] | None = None,
+    ) -> list[int]:
+        """Messages as a prompt, by the model's template, which writes special tokens itself."""
+        if self.template is None:
+            raise BadRequest("this model has no chat template; give one, or send a prompt of plain text", "messages")
+        text = self.template.render(
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            kwargs=kwargs,
+        )
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def work(
+        self,
+        *,
+        text: str | None = None,
+        tokens: Sequence[int] | None = None,
+        sampling: SamplingParams,
+        id: str | None = None,
+        n: int = 1,
+        logprobs: LogprobSpec | None = None,
+        priority: int = 0,
+        salt: str = "",
+    ) -> Work:
+        """A request that an engine can serve. Raises BadRequest (TooLong) with the reason when it cannot be.
+
+        Takes as long as tokenizing `text` does. EngineDead while there is no engine.
+        """
+        ready = self.client.require_ready()
+        if (text is None) == (tokens is None):
+            raise BadRequest("give either text or token ids", "text")
+        prompt = self.tokenizer.encode(text) if text is not None else tokens or ()
+        check_prompt(prompt, ready)
+        check_n(n)
+        settled = settle(sampling, len(prompt), secrets.randbits(63), ready)
+        if logprobs is not None:
+            check_logprobs(logprobs, len(prompt), ready.vocab_size)
+        Stops(sampling.stop, sampling.stop_regex)
+        work = Work(
+            id=secrets.token_hex(16) if id is None else id,
+            tokens=pack(prompt),
+            sampling=settled,
+            n=n,
+            logprobs=logprobs,
+            priority=priority,
+            salt=salt,
+        )
+        check_id(work.id)
+        self._check_is_new(work)
+        return work
+
+    async def stream(self, work: Work) -> AsyncGenerator[TextChunk, None]:
+        """All continuations, merged as they come; each ends with exactly one chunk that has a finish.
+
+        Closing the generator, or cancelling whoever waits for it, aborts what is unfinished. A reader
+        who is slow gets fewer and larger chunks.
+        """
+        self._check_is_new(work)
+        stops = Stops(work.sampling.stop, work.sampling.stop_regex)
+        mailbox = Mailbox()
+        streams = [self.client.submit(request) for request in _requests(work)]
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            for index, stream in enumerate(streams):
+                collector = Collector(stream.id, index, self.tokenizer, work.sampling, stops)
+                tasks.append(asyncio.create_task(self._pump(stream, collector, mailbox)))
+            unfinished = work.n
+            while unfinished:
+                chunk = await mailbox.take()
+                unfinished -= chunk.finish is not None
+                yield chunk
+        finally:
+            for task in tasks:
+                task.cancel()
+            for stream in streams:
+                if not stream.is_finished:
+                    self.client.abort(Abort(id=stream.id, reason="left"))
+
+    async def answers(self, work: Work) -> list[Answer]:
+        """The same, whole, in the order of the continuations."""
+        whole = [Pending() for _ in range(work.n)]
+        async with aclosing(self.stream(work)) as chunks:
+            async for chunk in chunks:
+                whole[chunk.index].add(chunk)
+        return [_answer(work.id_of(index), index, pending) for index, pending in enumerate(whole)]
+
+    def abort(self, id_prefix: str, abort_all: bool = False) -> int:
+        """Abort what is in flight and has an id that begins so; returns how many there were."""
+        ids = [id for id in self.client.ids() if abort_all or (id_prefix and id.startswith(id_prefix))]
+        for id in ids:
+            self.client.abort(Abort(id=id, reason="asked"))
+        return len(ids)
+
+    async def flush(self, timeout_seconds: float) -> Reply:
+        """Empty the cache; waits at most so long until nothing runs."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while not (reply := await self.client.flush()).ok and loop.time() < deadline:
+            await asyncio.sleep(FLUSH_RETRY_SECONDS)
+        return reply
+
+    async def stats(self) -> Stats:
+        reply = await self.client.stats()
+        if reply.stats is None:
+            raise Bug("the engine answered AskStats without stats")
+        return reply.stats
+
+    async def is_alive(self, timeout_seconds: float) -> bool:
+        """Whether the engine, asked for one token, says anything at all before the time is over."""
+        if self.client.ready is None:
+            return False
+        heard = self.client.num_heard
+        sampling = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
+        try:
+            work = self.work(tokens=[0], sampling=sampling, id=f"{PROBE}_{secrets.token_hex(8)}")
+            async with asyncio.timeout(timeout_seconds):
+                await self.answers(work)
+        except TimeoutError:
+            return self.client.num_heard > heard
+        return self.client.ready is not None
+
+    async def _pump(self, stream: TokenStream, collector: Collector, mailbox: Mailbox) -> None:
+        try:
+            async for chunk in stream:
+                news, abort = collector.add(chunk)
+                mailbox.put(news)
+                if abort is not None and not stream.is_finished:
+                    self.client.abort(abort)
+        except Exception as error:  # whoever reads is told
+            mailbox.fail(error)
+
+    def _check_is_new(self, work: Work) -> None:
+        for index in range(work.n):
+            if self.client.is_in_flight(work.id_of(index)):
+                raise BadRequest(
+                    f"a request with the id {work.id_of(index)!r} is being served already; choose another", "rid"
+                )
+
+
+def _requests(work: Work) -> list[Request]:
+    seed = work.sampling.sampling_seed
+    if seed is None:
+        raise Bug("a Work without a seed was not made by Service.work")
+    return [
+        Request(
+            id=work.id_of(index),
+            tokens=work.tokens,
+            sampling=msgspec.structs.replace(work.sampling, sampling_seed=seed_of(seed, index)),
+            logprobs=work.logprobs,
+            priority=work.priority,
+            salt=work.salt,
+        )
+        for index in range(work.n)
+    ]
+
+
+def _answer(id: str, index: int, whole: Pending) -> Answer:
+    chunk = whole.take(id, index)
+    if chunk.finish is None:
+        raise Bug(f"the stream of {id!r} ended without a finish")
+    return Answer(
+        id=id,
+        index=index,
+        text=chunk.text,
+        tokens=chunk.tokens,
+        logprobs=chunk.logprobs,
+        prompt_logprobs=chunk.prompt_logprobs,
+        finish=chunk.finish,
+        usage=chunk.usage or Usage(),
+    )
