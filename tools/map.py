@@ -1,6 +1,7 @@
 """The map of the sources, from their docstrings and the table of rooms: `python -m tools.map write|lines`."""
 
 import ast
+import re
 import sys
 
 from tests.architecture.layout import ROOMS, floors, room_of
@@ -22,19 +23,24 @@ def says(module: Module) -> str:
 
 def section(room: str, floor: int) -> list[str]:
     files = [module for module in modules() if room_of(module.name) == room]
-    face = [module for module in files if module.path.name == "__init__.py"]
-    rest = [module for module in files if module not in face]
-    lines = [f"\n## {room} (floor {floor})\n"]
-    lines += [f"{says(module)}" for module in face]
-    lines.append(f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n")
-    lines += [f"- [{module.path.name}](../{module.place}): {says(module)}" for module in rest]
-    return lines
+    face = [module for module in files if module.name == "stemma." + room.replace("/", ".") or module.name == room]
+    rest = [module for module in files if module.path.name != "__init__.py"]
+    return [
+        f"\n## {room} (floor {floor})\n",
+        *(says(module) for module in face if module not in rest),
+        f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n",
+        *(
+            f"- [{module.place.removeprefix(f'stemma/{room}/').removeprefix('stemma/')}](../{module.place}): {says(module)}"
+            for module in rest
+        ),
+    ]
 
 
 def page() -> str:
     floor = floors()
     order = sorted(ROOMS, key=lambda room: (floor[room], list(ROOMS).index(room)))
-    return HEAD + "\n".join(line for room in order for line in section(room, floor[room])) + "\n"
+    text = HEAD + "\n".join(line for room in order for line in section(room, floor[room])) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def ledger() -> str:

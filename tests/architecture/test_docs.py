@@ -1,10 +1,13 @@
 """The documents are true: links lead somewhere, commands exist, the map is that of these sources."""
 
+import io
 import re
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 
+from stemma.cli.main import main
 from tests.architecture.source import ROOT
 from tools.map import PAGE, page
 
@@ -57,6 +60,22 @@ def test_scripts_exist(path: Path) -> None:
         for module in re.findall(r"\bpython3? -m ((?:stemma|tools|benchmarks)[\w.]*)", line):
             place = ROOT / module.replace(".", "/")
             assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), f"{path.name}: {line}"
+
+
+def help_of(command: str) -> str:
+    """What `stemma COMMAND --help` prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        assert main([command, "--help"]) == 0
+    return printed.getvalue()
+
+
+@by_page
+def test_commands_and_their_options_exist(path: Path) -> None:
+    for line in commands(path):
+        for command, rest in re.findall(r"(?:^|\s)stemma ([a-z]+)([^#|]*)", line):
+            known, asked = help_of(command), re.findall(r"(?<=\s)--[a-z-]+", rest)
+            assert all(option in known for option in asked), f"{path.name}: {line}"
 
 
 @by_page
