@@ -23,17 +23,14 @@ def says(module: Module) -> str:
 
 def section(room: str, floor: int) -> list[str]:
     files = [module for module in modules() if room_of(module.name) == room]
-    face = [module for module in files if module.name == "stemma." + room.replace("/", ".") or module.name == room]
-    rest = [module for module in files if module.path.name != "__init__.py"]
-    return [
-        f"\n## {room} (floor {floor})\n",
-        *(says(module) for module in face if module not in rest),
-        f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n",
-        *(
-            f"- [{module.place.removeprefix(f'stemma/{room}/').removeprefix('stemma/')}](../{module.place}): {says(module)}"
-            for module in rest
-        ),
-    ]
+    face = [says(module) for module in files if module.name in (room, "stemma." + room.replace("/", "."))]
+    lines = [f"\n## {room} (floor {floor})\n", *face]
+    lines += [f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n"]
+    for module in files:
+        if module.path.name != "__init__.py":
+            name = module.place.removeprefix("stemma/").removeprefix(f"{room}/")
+            lines.append(f"- [{name}](../{module.place}): {says(module)}")
+    return lines
 
 
 def page() -> str:
