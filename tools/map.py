@@ -23,7 +23,8 @@ def says(module: Module) -> str:
 
 def section(room: str, floor: int) -> list[str]:
     files = [module for module in modules() if room_of(module.name) == room]
-    face = [says(module) for module in files if module.name in (room, "stemma." + room.replace("/", "."))]
+    init = ROOT / "stemma" / room.removeprefix("stemma") / "__init__.py"
+    face = [says(module) for module in files if module.path == init]
     lines = [f"\n## {room} (floor {floor})\n", *face]
     lines += [f"\nMay import: {', '.join(ROOMS[room].uses) or 'nothing of ours'}.\n"]
     for module in files:
