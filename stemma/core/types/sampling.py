@@ -45,6 +45,11 @@ class SamplingParams(Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         return self.temperature < 1e-6 or self.top_k == 1
 
     @property
+    def divisor(self) -> float:
+        """What logits are divided by before the softmax; greedy by temperature means an untempered softmax."""
+        return 1.0 if self.temperature < 1e-6 else self.temperature
+
+    @property
     def has_penalties(self) -> bool:
         return self.presence_penalty != 0 or self.frequency_penalty != 0 or self.repetition_penalty != 1
 

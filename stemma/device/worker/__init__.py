@@ -1,0 +1,1 @@
+"""One device, one rank: turns a StepPlan into tokens."""

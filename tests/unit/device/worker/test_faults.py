@@ -1,0 +1,88 @@
+"""What goes wrong for one row goes wrong for that row alone; what our own plans get wrong is a Bug."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stemma.core.base.errors import Bug
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.step import RowPlan, Seat, StepPlan, StepResult
+from stemma.core.types.tokens import pack
+from stemma.device.worker.worker import Worker
+from tests.unit.device.worker.prefix_model import Asked, FakeModel, Host, fake_worker
+
+GREEDY = SamplingParams(temperature=0.0, sampling_seed=1)
+SAMPLED = SamplingParams(top_p=0.9, frequency_penalty=0.3, sampling_seed=5)
+CURSED = 13  # a prefix that begins with it has logits that are not finite
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
+def test_logits_that_are_not_finite(monkeypatch: pytest.MonkeyPatch, value: float, sampling: SamplingParams) -> None:
+    def spoil(prefix: list[int], logits: Tensor) -> Tensor:
+        return logits.index_fill(0, torch.tensor([4]), value) if prefix[0] == CURSED else logits
+
+    answers = []
+    for curse in (spoil, FakeModel().spoil):
+        worker = fake_worker(monkeypatch, FakeModel(curse))
+        cursed = Asked([CURSED, 1, 2], sampling, 4, LogprobSpec(start=0, top=2))
+        others = [Asked([1, i], sampling, 4, LogprobSpec(start=0, top=2)) for i in range(5)]
+        Host(worker, seed=8).run(others[0], cursed, *others[1:])
+        answers.append(others)
+        assert all(other.fault is None and len(other.tokens) == 4 for other in others)
+        if curse is spoil:
+            assert cursed.fault is not None
+            assert "the token at position 1 " in cursed.fault
+            assert not (cursed.tokens or cursed.logprobs or cursed.prompt_logprobs)
+    assert answers[0] == answers[1]
+
+
+def one_by_one(worker: Worker, plan: StepPlan) -> list[StepResult]:
+    """What an executor does after a plan has failed as a whole."""
+    return [
+        worker.step(StepPlan(step=plan.step, seats=tuple(s for s in plan.seats if s.row == part.row), rows=(part,)))
+        for part in plan.rows
+    ]
+
+
+@pytest.mark.parametrize("where", ["forward", "logits"])
+def test_a_plan_may_be_stepped_again(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    seats = tuple(Seat(row=r, tokens=pack([r + 1] * 4), prompt_len=4, pages=(), sampling=SAMPLED) for r in range(3))
+    first = StepPlan(step=1, seats=seats, rows=tuple(RowPlan(r, 0, 4, (r,), True) for r in range(3)))
+    later = [
+        StepPlan(step=p - 2, rows=tuple(RowPlan(r, p, 1, (3 * p + r,) if p % 4 == 0 else (), True) for r in range(3)))
+        for p in range(4, 13)
+    ]
+    smooth = fake_worker(monkeypatch, FakeModel())
+    expected = [smooth.step(plan).rows for plan in (first, *later)]
+
+    model = FakeModel()
+    rough, right = fake_worker(monkeypatch, model), getattr(model, where)
+    found = []
+    for plan in (first, *later):
+        monkeypatch.setattr(model, where, lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rough.step(plan)
+        monkeypatch.setattr(model, where, right)
+        found.append(tuple(row for result in one_by_one(rough, plan) for row in result.rows))
+    assert found == expected
+
+
+SEAT = Seat(row=2, tokens=pack([1, 2, 3, 4, 5]), prompt_len=5, pages=(8,), sampling=GREEDY)
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        (RowPlan(7, 0, 1, (1,), False), "nobody was seated"),
+        (RowPlan(2, 0, 5, (), True), "on 1 pages of 4"),
+        (RowPlan(2, 0, 6, (9,), True), "knows 5 tokens"),
+        (RowPlan(2, 0, 3, (), True), "inside its prompt of 5"),
+        (RowPlan(2, 0, 0, (), False), "knows 5 tokens"),
+    ],
+)
+def test_plans_that_cannot_be(monkeypatch: pytest.MonkeyPatch, part: RowPlan, says: str) -> None:
+    with pytest.raises(Bug, match=says):
+        fake_worker(monkeypatch, FakeModel()).step(StepPlan(step=1, seats=(SEAT,), rows=(part,)))
