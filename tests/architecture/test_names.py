@@ -9,14 +9,24 @@ from tests.architecture.source import FUNCTIONS, Module, modules
 EMPTY = re.compile(r"manager|helper|util|mixin|handler\d|_v\d+$|^maybe_|_wrapped$|_raw$|^data$|^info$", re.IGNORECASE)
 
 
-def registered(module: Module) -> Iterator[str]:
-    """Names in the tables of `Registry(kind, {name: place, ...})`."""
+def tables(module: Module) -> Iterator[ast.Call]:
+    """Calls that make a `Registry(kind, {name: place, ...})`."""
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.Call) and "Registry" in ast.unparse(node.func):
-            for table in (argument for argument in node.args if isinstance(argument, ast.Dict)):
-                for key in table.keys:
-                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                        yield key.value
+        if isinstance(node, ast.Call) and ast.unparse(node.func).partition("[")[0] == "Registry":
+            yield node
+
+
+def makes_a_table(module: Module) -> bool:
+    return next(tables(module), None) is not None
+
+
+def registered(module: Module) -> Iterator[str]:
+    """The names in the tables of a module."""
+    for call in tables(module):
+        for table in (argument for argument in call.args if isinstance(argument, ast.Dict)):
+            for key in table.keys:
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    yield key.value
 
 
 def spelled(module: Module) -> set[str]:
@@ -40,9 +50,10 @@ def defined(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 def test_a_registered_name_is_spelled_in_two_files() -> None:
     """Its table, and one more: mostly the default in the configuration."""
-    tables = {module.place: set(registered(module)) for module in modules()}
-    for name in sorted(set().union(*tables.values())):
-        elsewhere = [module.place for module in modules() if name in spelled(module) - tables[module.place]]
+    names = sorted({name for module in modules() for name in registered(module)})
+    others = [module for module in modules() if not makes_a_table(module)]
+    for name in names:
+        elsewhere = [module.place for module in others if name in spelled(module)]
         assert len(elsewhere) <= 1, f"{name!r} is spelled in its table and in {elsewhere}"
 
 
