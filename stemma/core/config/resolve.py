@@ -207,6 +207,7 @@ def _pages(ask: Ask, machine: Machine, engine: EngineConfig) -> tuple[int, str]:
 
 def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: int) -> tuple[int, str]:
     rest = ledger_of(engine, machine.memory_bytes)
+    rest.check()
     if ask.kv_cache_memory is not None and ask.mem_fraction_static is not None:
         raise ConfigError("kv_cache_memory and mem_fraction_static both size the KV cache; leave one of them out")
     if ask.kv_cache_memory is not None:
@@ -216,10 +217,11 @@ def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: i
         return int(machine.memory_bytes * ask.mem_fraction_static) - weights, "the share that you asked for"
     if ask.max_total_tokens is not None:
         return ask.max_total_tokens * page_bytes, ASKED
-    need = engine.schedule.max_running * ceil_div(engine.context, engine.cache.page_size) * page_bytes
+    full = ceil_div(engine.context, engine.cache.page_size) * page_bytes
+    need = max(full, engine.schedule.max_running * full // 2)
     share = int((machine.memory_bytes - rest.private_bytes) * CACHE_SHARE)
     return min(
-        (need, "every row may grow to the full context"),
+        (need, "as much as is needed when every row grows to half of the context"),
         (CACHE_BYTES, f"{format_bytes(CACHE_BYTES)} unless asked otherwise"),
         (share, f"{CACHE_SHARE:.0%} of the memory that the rest leaves"),
     )

@@ -1,0 +1,85 @@
+"""The ledger against what is on disk and what torch allocates."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from stemma.core.base.errors import ConfigError
+from stemma.core.config.ask import ask_from
+from stemma.core.config.ledger import Ledger, Line
+from stemma.core.config.machine import Machine
+from stemma.core.config.resolve import Settled, resolve
+from stemma.device.kv.pool import KVPool
+from tests.checkpoints import tiny_checkpoint
+
+MACHINE = Machine(name="Quick One", architecture="x86_64", cores=2, memory_bytes=8 << 30)
+
+
+def plan(folder: Path, **kwargs: object) -> Settled:
+    return resolve(ask_from({"model_path": str(folder), **kwargs}), MACHINE)
+
+
+def line(found: Settled, name: str) -> Line:
+    return next(line for line in found.ledger.lines if line.name == name)
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of all tensors, from the headers of the safetensors files."""
+    whole = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        spans = [about["data_offsets"] for name, about in header.items() if name != "__metadata__"]
+        whole += sum(end - start for start, end in spans)
+    return whole
+
+
+CHECKPOINTS: list[dict[str, object]] = [
+    {"architecture": "LlamaForCausalLM", "attention_bias": True, "mlp_bias": True},
+    {"architecture": "LlamaForCausalLM", "num_key_value_heads": 1, "tie_word_embeddings": True},
+    {"architecture": "MistralForCausalLM", "max_shard_size": "100KB"},
+    {"architecture": "Qwen2ForCausalLM", "tie_word_embeddings": True},
+    {"architecture": "Qwen3ForCausalLM", "head_dim": 32},
+]
+
+
+@pytest.mark.parametrize("kwargs", CHECKPOINTS, ids=lambda kwargs: kwargs["architecture"])
+def test_weights_are_what_is_on_disk(tmp_path: Path, kwargs: dict[str, object]) -> None:
+    folder = tiny_checkpoint(tmp_path, dtype="bfloat16", **kwargs)  # type: ignore[arg-type]  # a table of overrides
+    assert line(plan(folder), "weights").bytes == bytes_on_disk(folder)
+    assert line(plan(folder, dtype="float32"), "weights").bytes == 2 * bytes_on_disk(folder)
+
+
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "float32"])
+def test_the_cache_is_what_torch_allocates(tmp_path: Path, kv_dtype: str) -> None:
+    found = plan(tiny_checkpoint(tmp_path), kv_cache_dtype=kv_dtype, max_total_tokens=1000)
+    cache = found.engine.cache
+    pool = KVPool(found.engine.model, cache.pages, cache.page_size, getattr(torch, kv_dtype))
+    assert line(found, "KV cache").bytes == sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
+
+
+def test_every_line_that_can_be_moved_names_an_option(tmp_path: Path) -> None:
+    found = plan(tiny_checkpoint(tmp_path))
+    assert [line.name for line in found.ledger.lines if not line.option] == ["runtime"]
+    assert all(line.bytes > 0 and line.how for line in found.ledger.lines)
+
+
+def test_what_fits() -> None:
+    ledger = Ledger(lines=(), limit_bytes=0, tokens=1000, context=300, rows=8)
+    assert (ledger.full_contexts, ledger.shared_context) == (3, 125)
+    ledger = Ledger(lines=(), limit_bytes=0, tokens=1000, context=100, rows=8)
+    assert (ledger.full_contexts, ledger.shared_context) == (8, 100)
+
+
+def test_mapped_memory_does_not_count_against_the_limit() -> None:
+    lines = (
+        Line(name="own", bytes=60, how="", option="--dtype"),
+        Line(name="file", bytes=1000, how="", option="--dtype", mapped=True),
+    )
+    ledger = Ledger(lines=lines, limit_bytes=60, tokens=1, context=1, rows=1)
+    assert (ledger.private_bytes, ledger.mapped_bytes) == (60, 1000)
+    ledger.check()
+    with pytest.raises(ConfigError, match="needs 60 B of memory and the machine grants 59 B"):
+        Ledger(lines=lines, limit_bytes=59, tokens=1, context=1, rows=1).check()
