@@ -6,12 +6,14 @@ S places whose logits are wanted, D model width
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from stemma.core.config.engine import EngineConfig
+from stemma.core.config.ledger import HEAD_ROWS
 from stemma.core.types.step import StepPlan, StepResult
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
@@ -19,10 +21,10 @@ from stemma.device.models.registry import load_model
 from stemma.device.worker.inputs import Place, drawn_places, forward_batch, scored_places
 from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import Row, RowTable
-from stemma.device.worker.sampler import drawn, scored
+from stemma.device.worker.sampler import Verdict, drawn, scored
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HEAD_ROWS = 256  # the most rows whose logits exist at a time: a long prompt's would be gigabytes
+Judge = Callable[[Sequence[Place], Sequence[Row], Tensor], Verdict]
 
 
 class Worker:
@@ -56,21 +58,15 @@ class Worker:
     def sample(self, plan: StepPlan, hidden_SD: Tensor) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         to_draw, to_score = drawn_places(plan), scored_places(plan, self._rows)
-        draws = [
-            drawn(places, rows, logits_SV, self._seed)
-            for places, rows, logits_SV in self._slices(plan, to_draw, hidden_SD[: len(to_draw)])
-        ]
-        scores = [
-            scored(places, rows, logits_SV)
-            for places, rows, logits_SV in self._slices(plan, to_score, hidden_SD[len(to_draw) :])
-        ]
+        draws = self._judged(plan, to_draw, hidden_SD[: len(to_draw)], partial(drawn, seed=self._seed))
+        scores = self._judged(plan, to_score, hidden_SD[len(to_draw) :], scored)
         return PendingStep(plan, draws, scores)
 
-    def _slices(
-        self, plan: StepPlan, places: list[Place], hidden_SD: Tensor
-    ) -> Iterator[tuple[list[Place], list[Row], Tensor]]:
-        """Places, their rows and their logits, a few at a time."""
+    def _judged(self, plan: StepPlan, places: list[Place], hidden_SD: Tensor, judge: Judge) -> list[Verdict]:
+        """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""
+        verdicts = []
         for at in range(0, len(places), HEAD_ROWS):
             few = places[at : at + HEAD_ROWS]
             rows = [self._rows[plan.rows[place.part].row] for place in few]
-            yield few, rows, self._model.logits(hidden_SD[at : at + HEAD_ROWS])
+            verdicts.append(judge(few, rows, self._model.logits(hidden_SD[at : at + HEAD_ROWS])))
+        return verdicts

@@ -8,10 +8,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from stemma.core.config.ledger import HEAD_ROWS
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import RowPlan, Seat, StepPlan
 from stemma.core.types.tokens import pack
-from stemma.device.worker.worker import HEAD_ROWS, Worker
+from stemma.device.worker.worker import Worker
 from tests.unit.device.worker.oracle import brute_logprobs, brute_processed, brute_token
 from tests.unit.device.worker.prefix_model import VOCAB_SIZE, Asked, FakeModel, Host, fake_worker, prefix_logits
 

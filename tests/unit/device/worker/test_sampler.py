@@ -1,0 +1,93 @@
+"""A row's token and bits, wherever it stands among the logits of a slice; and logits that are not finite."""
+
+import math
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan
+from stemma.core.types.tokens import pack, unpack
+from stemma.device.worker.inputs import drawn_places
+from stemma.device.worker.pending import PendingStep
+from stemma.device.worker.rows import RowTable
+from stemma.device.worker.sampler import drawn, is_finite
+
+KINDS = [
+    SamplingParams(temperature=0.0),
+    SamplingParams(temperature=0.7, sampling_seed=3),
+    SamplingParams(top_k=30, top_p=0.8, sampling_seed=-4),
+    SamplingParams(min_p=0.02, frequency_penalty=0.6, repetition_penalty=1.1, sampling_seed=9),
+]
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def results(logits_SV: Tensor, seats: list[Seat]) -> tuple[RowResult, ...]:
+    """What is drawn for seat i from row i of the logits."""
+    table = RowTable(page_size=1, vocab_size=logits_SV.shape[1])
+    parts = [RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats]
+    plan = StepPlan(step=0, seats=tuple(seats), rows=tuple(parts))
+    table.apply(plan)
+    verdict = drawn(drawn_places(plan), [table[seat.row] for seat in seats], logits_SV, seed=0)
+    return PendingStep(plan, [verdict], []).wait()
+
+
+def seat(row: int, sampling: SamplingParams, spec: LogprobSpec | None, tokens: list[int]) -> Seat:
+    pages = tuple(range(len(tokens)))
+    return Seat(row=row, tokens=pack(tokens), prompt_len=1, pages=pages, sampling=sampling, logprobs=spec)
+
+
+@pytest.mark.parametrize("width", [1, 80, 100, 517, 4097, 50257])
+def test_the_place_of_a_row_never_shows(width: int) -> None:
+    logits_SV = torch.randn(7, width, generator=torch.Generator().manual_seed(width)) * 4
+    seats = [
+        seat(
+            row, KINDS[row % 4], LogprobSpec(top=4, token_ids=(0, width - 1)), [i * 31 % width for i in range(5 + row)]
+        )
+        for row in range(7)
+    ]
+    torch.set_num_threads(1)
+    expected = results(logits_SV, seats)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        order = random.Random(threads).sample(range(7), 7)
+        assert results(logits_SV[order], [seats[at] for at in order]) == tuple(expected[at] for at in order)
+        assert tuple(results(logits_SV[at : at + 1], [seats[at]])[0] for at in range(7)) == expected
+
+
+@pytest.mark.parametrize("width", [1, 7, 517, 40_001])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_found_wherever_it_stands(width: int, value: float) -> None:
+    for at in {0, 3 % width, width // 2, width - 1}:
+        logits_SV = torch.randn(3, width)
+        logits_SV[1, at] = value
+        assert is_finite(logits_SV).tolist() == [True, False, True]
+
+
+def test_ties_go_to_the_lowest_id() -> None:
+    logits_SV = torch.zeros(1, 3000)
+    logits_SV[:, [2999, 17, 1200]] = 5.0
+    for sampling in (
+        SamplingParams(temperature=0.0),
+        SamplingParams(top_k=1),
+        SamplingParams(top_k=1, min_new_tokens=1),
+    ):
+        (result,) = results(logits_SV, [seat(0, sampling, LogprobSpec(top=5), [1])])
+        assert result.tokens == (17,)
+        assert [token for token, _ in result.logprobs[0].top] == [17, 1200, 2999, 0, 1]
+
+
+def test_a_wide_range_of_logits_does_not_overflow() -> None:
+    sampling = SamplingParams(temperature=1e-6, sampling_seed=1)
+    (result,) = results(torch.tensor([[3e38, -3e38, 0.0]]), [seat(0, sampling, LogprobSpec(), [1])])
+    assert result.tokens == (0,)
+    assert result.logprobs[0].logprob == 0.0
