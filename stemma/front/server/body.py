@@ -7,23 +7,25 @@ import msgspec
 
 from stemma.core.base.errors import BadRequest
 from stemma.front.server.endpoint import Call
+from stemma.front.server.errors import Misfit
 
 T = TypeVar("T")
 
 _PLACE = re.compile(r"(?P<what>.*?) - at (?:`key` in )?`\$\.?(?P<path>.*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_UNSET = {b"null", b"false", b'""', b"[]", b"{}", b"0"}
+_UNSET = (b"null", b"false", b'""', b"[]", b"{}")
 
 
 class Later(msgspec.Struct):
-    """Base of a record whose fields are known by name and not served yet: to set one is an error.
+    """Base of a body some of whose fields are known and not served yet: to set one is an error.
 
-    Its fields are of type Raw, so that whatever they hold is skipped over, not built.
+    Such a field is of type Raw, so that whatever it holds is skipped over, not built.
     """
 
-    def refuse(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            if bytes(getattr(self, name)).strip() not in _UNSET:
+    def refuse_later(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, msgspec.Raw) and bytes(value).strip() not in _UNSET:
                 raise BadRequest(f"{name} is not served yet; leave it out", name)
 
 
@@ -33,12 +35,12 @@ def decode(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise misfit(error) from None
     except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
+        raise Misfit("the body is nested too deeply") from None
     except ValueError as error:  # malformed JSON, or text that is not UTF-8
-        raise BadRequest(f"the body is not valid JSON in UTF-8: {error}") from None
+        raise Misfit(f"the body is not valid JSON in UTF-8: {error}") from None
 
 
-def misfit(error: msgspec.ValidationError, under: str = "") -> BadRequest:
+def misfit(error: msgspec.ValidationError, under: str = "") -> Misfit:
     """What msgspec says of a value that does not fit, with the path of its field below `under`."""
     what, path = str(error), ""
     if place := _PLACE.fullmatch(what):
@@ -46,7 +48,7 @@ def misfit(error: msgspec.ValidationError, under: str = "") -> BadRequest:
     if unknown := _UNKNOWN.fullmatch(what):
         what, path = f"unknown field `{unknown['name']}`", f"{path}.{unknown['name']}".lstrip(".")
     path = f"{under}.{path}".strip(".") if not path.startswith("[") else under + path
-    return BadRequest(f"{path}: {what}" if path else what, path or None)
+    return Misfit(f"{path}: {what}" if path else what, path or None)
 
 
 def require_json(call: Call) -> None:

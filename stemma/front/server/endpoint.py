@@ -1,18 +1,25 @@
 """One request through the door: who may enter, how large it is, what went wrong, who is still there."""
 
 import asyncio
+import contextlib
+import logging
+import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stemma.core.config.serve import ServeConfig
 from stemma.front.server.auth import Access, Keys
 from stemma.front.server.errors import Left, Style, TooLarge, error_response, json_response, known
 from stemma.front.server.metrics import Metrics
 
+LARGE = 16 << 10  # bytes of a body whose text is better tokenized in a thread
 POLITE = 8  # so many times the limit is still read, and thrown away, to let the client hear that it is too much
+
+log = logging.getLogger("requests")
 
 
 class Call(NamedTuple):
@@ -22,6 +29,8 @@ class Call(NamedTuple):
     body: bytes
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 
@@ -42,10 +51,10 @@ class Door:
     ends first ends the other, so a client that leaves cancels its work, streaming or not.
     """
 
-    def __init__(self, endpoint: Endpoint, keys: Keys, max_body_bytes: int, metrics: Metrics):
+    def __init__(self, endpoint: Endpoint, keys: Keys, serve: ServeConfig, metrics: Metrics):
         self._endpoint = endpoint
         self._keys = keys
-        self._max_body_bytes = max_body_bytes
+        self._serve = serve
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,12 +66,12 @@ class Door:
                 status = message["status"]
             await send(message)
 
-        with self._metrics.http(self._endpoint.path, scope["method"], lambda: status):
-            try:
-                response = await self._enter(scope, receive)
-            except Left:
-                return
+        method, began = scope["method"], time.monotonic()
+        with self._metrics.http(self._endpoint.path, method, lambda: status), contextlib.suppress(Left):
+            response = await self._enter(scope, receive)
             await until_left(response(scope, receive, counted), receive)
+        if self._serve.log_requests:
+            log.info("%s %s -> %d in %.3f s", method, self._endpoint.path, status, time.monotonic() - began)
 
     async def _enter(self, scope: Scope, receive: Receive) -> ASGIApp:
         """The whole of the request, checked; what comes back serves it."""
@@ -70,7 +79,7 @@ class Door:
         if not self._keys.admit(self._endpoint.access, headers):
             return json_response({"error": "Unauthorized"}, 401)
         try:
-            body = await read_body(receive, headers, self._max_body_bytes)
+            body = await read_body(receive, headers, self._serve.max_body_bytes)
         except TooLarge as error:
             return error_response(error, self._endpoint.errors)
         call = Call(Request(scope), body)
@@ -124,3 +133,10 @@ async def until_left(serving: Awaitable[None], receive: Receive) -> None:
         served, _ = await asyncio.gather(*tasks, return_exceptions=True)
     if isinstance(served, Exception):
         raise served
+
+
+async def aside(call: Call, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it here, or in a thread when the body is so large that others would have to wait."""
+    if len(call.body) < LARGE:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)

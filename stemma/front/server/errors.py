@@ -9,7 +9,7 @@ from starlette.responses import Response
 from stemma.core.base.errors import BadRequest, Bug, Busy, EngineDead, StemmaError
 from stemma.core.types.output import Finish
 
-Style = Literal["native", "openai"]
+Style = Literal["native", "generate", "openai"]
 
 DONE = b"data: [DONE]\n\n"
 
@@ -22,6 +22,10 @@ class TooLarge(BadRequest):
     status = 413
 
 
+class Misfit(BadRequest):
+    """A value that its field's type does not admit, or a body that is no JSON."""
+
+
 class Left(Exception):
     """The client went away while its body was read; nobody is there to be told."""
 
@@ -32,8 +36,15 @@ def json_response(content: object, status: int = 200, headers: dict[str, str] | 
 
 def error_response(error: StemmaError, style: Style) -> Response:
     headers = {"Retry-After": "1"} if error.status == 503 else None
-    content = openai_error(error) if style == "openai" else {"error": {"message": describe(error)}}
-    return json_response(content, error.status, headers)
+    return json_response(content_of(error, style), error.status, headers)
+
+
+def content_of(error: StemmaError, style: Style) -> object:
+    if style == "openai":
+        return openai_error(error)
+    if style == "generate" and isinstance(error, Misfit):
+        return {"error": describe(error)}
+    return {"error": {"message": describe(error)}}
 
 
 def error_event(error: StemmaError, style: Style) -> bytes:

@@ -53,7 +53,7 @@ class EngineClient:
 
     async def run(self) -> None:
         """Receive until cancelled."""
-        self._channel.send(Hello(front=self._front))
+        self.greet()
         while True:
             self._dispatch(await self._channel.receive())
 
@@ -103,6 +103,10 @@ class EngineClient:
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(EngineDead(message))
+        self.greet()
+
+    def greet(self) -> None:
+        """Introduce this front to the engine, which then says when it is ready. May be said again."""
         self._channel.send(Hello(front=self._front))
 
     def close(self) -> None:

@@ -3,25 +3,15 @@
 A field that is null counts as left out. Unknown fields are ignored, as OpenAI's servers do.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from stemma.core.types.sampling import TokenId
+from stemma.core.types.sampling import Count, TokenId
 from stemma.front.server.body import Later
-
-MAX_SAMPLES = 128
-MAX_TOP = 128
-MAX_BATCH = 4096  # prompts of one request, times their samples
+from stemma.front.server.bounds import Name, Positive, Priority, RequestId, Samples, Seed, Top
 
 _NULL = Raw(b"null")
-
-Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
-Top = Annotated[int, Meta(ge=0, le=MAX_TOP)]
-Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-Name = Annotated[str, Meta(max_length=4096)]
-RequestId = Annotated[str, Meta(min_length=1, max_length=256)]
-Role = Literal["system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root"]
 
 
 class StreamOptions(Struct):
@@ -33,48 +23,7 @@ class ResponseFormat(Struct):
     type: str
 
 
-class LaterBoth(Later):
-    """What neither route serves yet, and what would change the answer if it did."""
-
-    json_schema: Raw = _NULL
-    regex: Raw = _NULL
-    ebnf: Raw = _NULL
-    structural_tag: Raw = _NULL
-    lora_path: Raw = _NULL
-    session_params: Raw = _NULL
-    custom_logit_processor: Raw = _NULL
-    custom_params: Raw = _NULL
-    watermark: Raw = _NULL
-    return_hidden_states: Raw = _NULL
-    return_routed_experts: Raw = _NULL
-    return_cached_tokens_details: Raw = _NULL
-    return_token_ids: Raw = _NULL
-    bootstrap_host: Raw = _NULL
-    bootstrap_room: Raw = _NULL
-
-
-class LaterChat(LaterBoth):
-    """What /v1/chat/completions does not serve yet."""
-
-    tools: Raw = _NULL
-    functions: Raw = _NULL
-    audio: Raw = _NULL
-    input_ids: Raw = _NULL
-    task: Raw = _NULL
-    return_prompt_token_ids: Raw = _NULL
-    return_meta_info: Raw = _NULL
-    return_input_ids_in_sglext: Raw = _NULL
-    return_output_ids_in_sglext: Raw = _NULL
-    return_sampling_mask: Raw = _NULL
-
-
-class LaterCompletion(LaterBoth):
-    """What /v1/completions does not serve yet."""
-
-    suffix: Raw = _NULL
-
-
-class Common(Struct, kw_only=True):
+class Common(Later, kw_only=True):
     """What both routes understand. The bounds of sampling are those of SamplingParams."""
 
     model: Name | None = None
@@ -94,15 +43,31 @@ class Common(Struct, kw_only=True):
     presence_penalty: float | None = None
     repetition_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stop: str | list[str] | None = None
     stop_token_ids: list[int | None] | None = None
     stop_regex: str | list[str] | None = None
-    min_tokens: int | None = None
-    max_tokens: int | None = None
+    min_tokens: Count | None = None
+    max_tokens: Positive | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     no_stop_trim: bool | None = None
+
+    json_schema: Raw = _NULL
+    regex: Raw = _NULL
+    ebnf: Raw = _NULL
+    structural_tag: Raw = _NULL
+    lora_path: Raw = _NULL
+    session_params: Raw = _NULL
+    custom_logit_processor: Raw = _NULL
+    custom_params: Raw = _NULL
+    watermark: Raw = _NULL
+    return_hidden_states: Raw = _NULL
+    return_routed_experts: Raw = _NULL
+    return_cached_tokens_details: Raw = _NULL
+    return_token_ids: Raw = _NULL
+    bootstrap_host: Raw = _NULL
+    bootstrap_room: Raw = _NULL
 
     @property
     def wants_usage(self) -> bool:
@@ -113,52 +78,34 @@ class Common(Struct, kw_only=True):
         return bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
 
-class Part(Struct):
-    """A piece of a message's content."""
-
-    type: str
-    text: str | None = None
-
-
-class Function(Struct):
-    name: str
-    arguments: str | dict[str, object] | None = None
-
-
-class ToolCall(Struct):
-    """A call that the model made earlier in the conversation."""
-
-    function: Function
-    id: str | None = None
-    type: str = "function"
-
-
-class Message(Struct, kw_only=True):
-    """One turn of a conversation."""
-
-    role: str
-    content: str | list[Part] | None = None
-    reasoning_content: str | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-
-
-class ChatBody(Common, LaterChat, kw_only=True):
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    max_completion_tokens: int | None = None
+class ChatBody(Common, kw_only=True):
+    messages: Annotated[list[dict[str, object]], Meta(min_length=1)]
+    max_completion_tokens: Positive | None = None
     logprobs: bool | None = False
     top_logprobs: Top | None = None
     continue_final_message: bool | None = False
     chat_template_kwargs: dict[str, object] | None = None
     reasoning_effort: str | float | None = None
 
+    tools: Raw = _NULL
+    functions: Raw = _NULL
+    audio: Raw = _NULL
+    input_ids: Raw = _NULL
+    task: Raw = _NULL
+    return_prompt_token_ids: Raw = _NULL
+    return_meta_info: Raw = _NULL
+    return_input_ids_in_sglext: Raw = _NULL
+    return_output_ids_in_sglext: Raw = _NULL
+    return_sampling_mask: Raw = _NULL
 
-class CompletionBody(Common, LaterCompletion, kw_only=True):
+
+class CompletionBody(Common, kw_only=True):
     prompt: str | list[str | TokenId | list[TokenId]]
     echo: bool | None = False
     logprobs: Top | None = None
     best_of: Samples | None = None
+
+    suffix: Raw = _NULL
 
 
 # What is answered.

@@ -1,0 +1,17 @@
+"""The bounds of what more than one route reads."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+MAX_SAMPLES = 128
+MAX_TOP = 128
+MAX_BATCH = 4096  # prompts of one request, and continuations of all of them
+
+Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
+Top = Annotated[int, Meta(ge=0, le=MAX_TOP)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Name = Annotated[str, Meta(max_length=4096)]
+RequestId = Annotated[str, Meta(min_length=1, max_length=256)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]

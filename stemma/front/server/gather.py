@@ -1,0 +1,119 @@
+"""Several prompts, each with several continuations, as one stream of chunks; and what the chunks add up to."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
+from stemma.front.server.errors import refusal
+from stemma.front.server.metrics import Metrics
+from stemma.front.service.collect import Pending
+from stemma.front.service.service import Service
+from stemma.front.service.work import Work
+
+Chunks = AsyncGenerator[TextChunk, None]
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """One continuation, so far. Owned by the handler that streams it."""
+
+    id: str
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+    prompt_logprobs: list[Logprob] = field(default_factory=list)
+    finish: Finish | None = None
+    usage: Usage = field(default_factory=Usage)
+    output: int = 0  # tokens so far, also those that were forgotten
+    has_begun: bool = False
+
+    def add(self, chunk: TextChunk) -> None:
+        self.has_begun = True
+        self.text += chunk.text
+        self.tokens += chunk.tokens
+        self.logprobs += chunk.logprobs
+        self.prompt_logprobs += chunk.prompt_logprobs
+        self.finish = chunk.finish
+        self.usage = chunk.usage or self.usage
+        self.output = chunk.usage.output if chunk.finish and chunk.usage else self.output + len(chunk.tokens)
+
+    def forget(self) -> None:
+        """What was told need not be told again: streams of deltas. The prompt's logprobs stay."""
+        self.text = ""
+        self.tokens.clear()
+        self.logprobs.clear()
+
+
+class Runs:
+    """Runs the works of a request side by side. Every route that generates goes through here."""
+
+    def __init__(self, service: Service, metrics: Metrics, stream_interval: int):
+        self._service = service
+        self._metrics = metrics
+        self._stream_interval = stream_interval
+
+    async def chunks(self, works: Sequence[Work], is_streaming: bool) -> AsyncGenerator[tuple[int, TextChunk], None]:
+        """Every chunk, with the number of its work. Raises what the engine refused; closing it aborts all."""
+        interval = self._stream_interval if is_streaming else 1
+        streams = [self._metrics.watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
+        async with aclosing(merged(streams)) as found:
+            async for number, chunk in found:
+                if failed := refusal(chunk.finish):
+                    raise failed
+                yield number, chunk
+
+    async def answers(self, works: Sequence[Work]) -> list[list[Progress]]:
+        """All continuations of each work, whole."""
+        answers = [[Progress(work.id_of(index)) for index in range(work.n)] for work in works]
+        async with aclosing(self.chunks(works, is_streaming=False)) as chunks:
+            async for number, chunk in chunks:
+                answers[number][chunk.index].add(chunk)
+        return answers
+
+
+async def spaced(chunks: Chunks, interval: int) -> AsyncGenerator[TextChunk, None]:
+    """Chunks of at least `interval` tokens each; the first of a continuation, and its end, come at once."""
+    waiting: dict[int, Pending] = {}  # what each continuation has to say
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            pending = waiting.get(chunk.index)
+            if interval == 1 or pending is None:
+                waiting[chunk.index] = Pending()
+                yield chunk
+                continue
+            pending.add(chunk)
+            if chunk.finish is not None or len(pending.tokens) >= interval:
+                waiting[chunk.index] = Pending()
+                yield pending.take(chunk.id, chunk.index)
+
+
+async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChunk], None]:
+    """The chunks of all streams as they come. The first failure ends all streams."""
+    queue: asyncio.Queue[tuple[int, TextChunk | Exception | None]] = asyncio.Queue()
+
+    async def pump(number: int, stream: Chunks) -> None:
+        try:
+            async with aclosing(stream):
+                async for chunk in stream:
+                    queue.put_nowait((number, chunk))
+            queue.put_nowait((number, None))
+        except Exception as error:
+            queue.put_nowait((number, error))
+
+    tasks = [asyncio.create_task(pump(number, stream)) for number, stream in enumerate(streams)]
+    try:
+        running = len(tasks)
+        while running:
+            number, said = await queue.get()
+            if isinstance(said, Exception):
+                raise said
+            if said is None:
+                running -= 1
+            else:
+                yield number, said
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

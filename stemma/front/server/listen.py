@@ -1,0 +1,20 @@
+"""The port, taken before anything else is started."""
+
+import socket
+
+from stemma.core.base.errors import ConfigError
+from stemma.core.config.serve import ServeConfig
+
+BACKLOG = 2048
+
+
+def listen(serve: ServeConfig) -> socket.socket:
+    """Who connects now is served as soon as somebody serves. Raises ConfigError when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
+    try:
+        return socket.create_server((serve.host, serve.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"cannot listen on {serve.host}:{serve.port}: {reason}; choose another --port or --host"
+        ) from None

@@ -1,0 +1,81 @@
+"""`/v1/tokenize` and `/v1/detokenize`: text and token ids, without the model."""
+
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+from starlette.types import ASGIApp
+
+from stemma.core.base.errors import BadRequest
+from stemma.core.types.sampling import TokenId
+from stemma.front.server.body import Later, decode, require_json
+from stemma.front.server.bounds import MAX_BATCH
+from stemma.front.server.endpoint import Call, aside
+from stemma.front.server.errors import json_response
+from stemma.front.server.openai.prompt import render_chat
+from stemma.front.server.prompts import token_lists
+from stemma.front.service.service import Service
+
+_NULL = Raw(b"null")
+
+
+class TokenizeBody(Later, kw_only=True):
+    """A prompt, or the messages of a conversation."""
+
+    prompt: str | Annotated[list[str], Meta(max_length=MAX_BATCH)] | None = None
+    messages: list[dict[str, object]] | None = None
+    add_special_tokens: bool | None = True
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = False
+    chat_template_kwargs: dict[str, object] | None = None
+    reasoning_effort: str | float | None = None
+
+    tools: Raw = _NULL
+
+
+class DetokenizeBody(Struct):
+    tokens: Annotated[list[TokenId | list[TokenId]], Meta(min_length=1)]
+    skip_special_tokens: bool | None = True
+
+
+class Tokens:
+    """The tokenizer, as an endpoint."""
+
+    def __init__(self, service: Service, context: int):
+        self._service = service
+        self._context = context
+
+    async def tokenize(self, call: Call) -> ASGIApp:
+        require_json(call)
+        body = decode(call.body, TokenizeBody)
+        body.refuse_later()
+        tokens, count = await aside(call, self._encode, body)
+        return json_response({"tokens": tokens, "count": count, "max_model_len": self._context})
+
+    def _encode(self, body: TokenizeBody) -> tuple[object, object]:
+        """The tokens and how many they are; of a list of prompts, lists of both."""
+        if (body.prompt is None) == (body.messages is None):
+            raise BadRequest("give either prompt or messages", "prompt")
+        tokenizer = self._service.tokenizer
+        special = body.add_special_tokens is not False
+        if isinstance(body.prompt, list):
+            lists = tokenizer.encode_batch(body.prompt, special) if body.prompt else []
+            return lists, [len(tokens) for tokens in lists]
+        text = body.prompt
+        if text is None:
+            text = render_chat(
+                self._service,
+                body.messages or [],
+                continue_final_message=bool(body.continue_final_message),
+                add_generation_prompt=body.add_generation_prompt is not False,
+                chat_template_kwargs=body.chat_template_kwargs or {},
+                reasoning_effort=body.reasoning_effort,
+            )
+        tokens = tokenizer.encode(text, special)
+        return tokens, len(tokens)
+
+    async def detokenize(self, call: Call) -> ASGIApp:
+        require_json(call)
+        body = decode(call.body, DetokenizeBody)
+        lists, is_batch = token_lists(body.tokens, "tokens")
+        texts = [self._service.tokenizer.decode(tokens, body.skip_special_tokens is not False) for tokens in lists]
+        return json_response({"text": texts if is_batch else texts[0]})
