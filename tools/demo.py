@@ -78,8 +78,9 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop the server after the answer")
-    once = parser.parse_args().once
-    port = int(os.environ.get("PORT", "30000"))
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", 30000), help="of the server; or $PORT")
+    asked = parser.parse_args()
+    port: int = asked.port
     if is_busy(port):
         sys.exit(f"demo: port {port} is in use; choose another: PORT={port + 1} make demo")
     server = start(port)
@@ -89,7 +90,7 @@ def main() -> int:
         if not answer.strip():
             print("demo: the answer was empty")
             return 1
-        if not once:
+        if not asked.once:
             print(f"The server goes on at http://{HOST}:{port} until Ctrl-C.", flush=True)
             return server.wait()
     except OpenAIError as error:
