@@ -1,0 +1,1 @@
+"""How a plan is turned into tokens: tensors live here."""

@@ -1,0 +1,152 @@
+"""Attention by the reference op: which units look at which blocks.
+
+Shapes: see ops/reference/attention.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from stemma.core.base.errors import Bug
+from stemma.core.base.numbers import ceil_div
+from stemma.core.config.model import ModelSpec
+from stemma.device.attention.backend import AttentionPlan, Span
+from stemma.device.kv.pool import KVPool
+from stemma.device.ops.reference.attention import BLOCK, PART, TILE, Job, Part, Step, attend, unit_queries
+from stemma.device.ops.reference.kv import write_slots
+
+MOST_TASKS = 32  # (unit, block) pairs of one step: bounds the memory
+
+
+@dataclass(slots=True, frozen=True)
+class ReferencePlan:
+    """The jobs of a step, one list for each width of window that the model's layers have."""
+
+    jobs: dict[int, list[Job]]
+
+
+@dataclass(slots=True, frozen=True)
+class _Row:
+    """A span, where its tokens stand in the step, and the slot of each of its positions."""
+
+    start: int
+    count: int
+    token: int
+    slots: Tensor  # of positions [0, whole parts); past the end: the null page
+
+    def part_range(self, window: int) -> tuple[int, int]:
+        """Parts of which some query of this row may see something."""
+        first = max(0, self.start - window + 1) if window else 0
+        return first // (PART * BLOCK), ceil_div(self.start + self.count, PART * BLOCK)
+
+
+class ReferenceAttention:
+    """Plain torch on whole blocks. Rows with one unit share their steps; a long row gathers each block once."""
+
+    def __init__(self, spec: ModelSpec, pool: KVPool):
+        self.pool = pool
+        self.windows = spec.windows
+        self.queries = unit_queries(spec.heads, spec.kv_heads)
+        self.group = spec.heads // spec.kv_heads
+        self.scale = spec.head_dim**-0.5
+
+    def plan(self, spans: Sequence[Span]) -> AttentionPlan:
+        rows: list[_Row] = []
+        token = 0
+        for span in spans:
+            rows.append(_Row(span.start, span.count, token, self._slots(span)))
+            token += span.count
+        return ReferencePlan({window: list(self._jobs(rows, window)) for window in dict.fromkeys(self.windows)})
+
+    def forward(
+        self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
+    ) -> Tensor:
+        if not isinstance(plan, ReferencePlan):
+            raise Bug(f"{type(plan).__name__} is the plan of another attention backend")
+        keys_PKH, values_PKH = self.pool.keys[layer], self.pool.values[layer]
+        write_slots(keys_PKH, slots_T, k_TKH)
+        write_slots(values_PKH, slots_T, v_TKH)
+        return attend(q_TNH, keys_PKH, values_PKH, plan.jobs[self.windows[layer]], self.scale)
+
+    def _slots(self, span: Span) -> Tensor:
+        size = self.pool.page_size
+        end = span.start + span.count
+        firsts = span.pages[: ceil_div(end, size)] * size
+        slots = (firsts.unsqueeze(1) + torch.arange(size)).flatten()[:end]
+        return torch.nn.functional.pad(slots, (0, -end % (PART * BLOCK)), value=self.pool.null_slot)
+
+    def _jobs(self, rows: list[_Row], window: int) -> Iterator[Job]:
+        short = [row for row in rows if row.count <= self.queries]
+        for row in rows:
+            if row.count > self.queries:
+                yield self._long_job(row, window)
+
+        def reach(row: _Row) -> tuple[tuple[int, int], int]:
+            return row.part_range(window), row.start + row.count
+
+        for (first, last), same in groupby(sorted(short, key=reach), key=lambda row: row.part_range(window)):
+            together = list(same)
+            most = max(1, MOST_TASKS // min(PART, self._blocks(together[-1], first)))
+            for at in range(0, len(together), most):
+                yield self._short_job(together[at : at + most], range(first, last), window)
+
+    def _blocks(self, row: _Row, part: int) -> int:
+        """How many blocks from the beginning of a part the row has."""
+        return min(PART, ceil_div(row.start + row.count - part * PART * BLOCK, BLOCK))
+
+    def _long_job(self, row: _Row, window: int) -> Job:
+        """One row, several units: a part is gathered once, and each unit looks at what it can see of it."""
+        units = ceil_div(row.count, self.queries)
+        place_UQ = torch.arange(units * self.queries).clamp_(max=row.count - 1).view(units, self.queries)
+        first, last = row.part_range(window)
+        parts = []
+        for part in range(first, last):
+            steps = []
+            for unit in range(units):
+                low = row.start + unit * self.queries
+                high = min(low + self.queries, row.start + row.count)
+                begin = max(0, (max(0, low - window + 1) if window else 0) // BLOCK - part * PART)
+                end = min(PART, ceil_div(high, BLOCK) - part * PART)
+                if begin < end:
+                    position_1Q = place_UQ[unit : unit + 1] + row.start
+                    hidden = self._hidden(position_1Q, part * PART + begin, end - begin, window)
+                    steps.append(Step(slice(unit, unit + 1), slice(begin, end), hidden))
+            blocks = self._blocks(row, part)
+            slots_CB = row.slots.view(-1, BLOCK)[part * PART : part * PART + blocks]
+            parts.append(Part(slots_CB, 1, steps))
+        own = torch.arange(row.count)
+        return Job(place_UQ + row.token, own, own + row.token, parts)
+
+    def _short_job(self, rows: list[_Row], span: range, window: int) -> Job:
+        """Several rows of one unit each, side by side; `rows` are sorted by their ends."""
+        place_UQ = torch.arange(self.queries).clamp(max=torch.tensor([[row.count - 1] for row in rows]))
+        starts, tokens = torch.tensor([[row.start, row.token] for row in rows]).unsqueeze(2).unbind(1)
+        parts = []
+        for part in span:
+            blocks = self._blocks(rows[-1], part)
+            slots_UCB = torch.stack([row.slots.view(-1, BLOCK)[part * PART : part * PART + blocks] for row in rows])
+            hidden = self._hidden(place_UQ + starts, part * PART, blocks, window)
+            parts.append(
+                Part(slots_UCB.flatten(0, 1), len(rows), [Step(slice(0, len(rows)), slice(0, blocks), hidden)])
+            )
+        kept = torch.cat([torch.arange(row.count) + at * self.queries for at, row in enumerate(rows)])
+        targets = torch.cat([torch.arange(row.count) + row.token for row in rows])
+        return Job(place_UQ + tokens, kept, targets, parts)
+
+    def _hidden(self, position_UQ: Tensor, block: int, blocks: int, window: int) -> Tensor | None:
+        """Which keys of `blocks` blocks from `block` on each row of a unit's matrix does not see; None: it sees all."""
+        low, high = block * BLOCK, (block + blocks) * BLOCK
+        first, last = int(position_UQ.min()), int(position_UQ.max())
+        if high - 1 <= first and (not window or low > last - window):
+            return None
+        key_B = torch.arange(low, high)
+        distance_UQB = position_UQ.unsqueeze(2) - key_B
+        hidden_UQB = distance_UQB < 0
+        if window:
+            hidden_UQB |= distance_UQB >= window
+        hidden_UMB = hidden_UQB.repeat_interleave(self.group, dim=1)
+        hidden_UMB = torch.nn.functional.pad(hidden_UMB, (0, 0, 0, -hidden_UMB.shape[1] % TILE))
+        return hidden_UMB.view(*hidden_UMB.shape[:2], blocks, BLOCK)

@@ -1,0 +1,26 @@
+"""The tensors of the KV cache.
+
+Shapes: P slots (pages x page size), K key heads, H width of a head.
+"""
+
+import torch
+
+from stemma.core.config.model import ModelSpec
+
+
+class KVPool:
+    """Keys and values of every layer, by slot: page * page_size + offset.
+
+    The page after the last is the null page: its zeros stand for positions that do not exist. Nobody writes there.
+    """
+
+    def __init__(self, spec: ModelSpec, pages: int, page_size: int, dtype: torch.dtype):
+        self.pages = pages
+        self.page_size = page_size
+        shape = ((pages + 1) * page_size, spec.kv_heads, spec.head_dim)
+        self.keys = [torch.zeros(shape, dtype=dtype) for _ in range(spec.layers)]
+        self.values = [torch.zeros(shape, dtype=dtype) for _ in range(spec.layers)]
+
+    @property
+    def null_slot(self) -> int:
+        return self.pages * self.page_size

@@ -1,0 +1,56 @@
+"""From an EngineConfig to a model with its weights."""
+
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import nn
+
+from stemma.core.base.registry import Registry
+from stemma.core.config.engine import EngineConfig
+from stemma.device.attention.backend import AttentionBackend
+from stemma.device.layers.build import Build
+from stemma.device.layers.rope import Rotary
+from stemma.device.models.model import Model
+from stemma.device.ops.table import reference_ops
+from stemma.device.weights.load import Progress, fill_random, load_safetensors
+from stemma.device.weights.places import Names, places
+
+
+class ModelMaker(Protocol):
+    """The class of a family: builds a Model whose parameters have no memory yet."""
+
+    names: Names  # our words for its parts -> the checkpoint's
+
+    def __call__(self, build: Build) -> nn.Module: ...
+
+
+_LLAMA = "stemma.device.models.llama:Llama"
+MODELS: Registry[ModelMaker] = Registry(
+    "architecture",
+    {
+        "LlamaForCausalLM": _LLAMA,
+        "MistralForCausalLM": _LLAMA,
+        "Qwen2ForCausalLM": _LLAMA,
+        "Qwen3ForCausalLM": _LLAMA,
+    },
+)
+
+
+def load_model(config: EngineConfig, attention: AttentionBackend, progress: Progress | None = None) -> Model:
+    """Build the model that `config` describes and fill it. `progress` hears (bytes done, bytes in all)."""
+    spec, ops = config.model, reference_ops()
+    maker = MODELS[spec.architecture]
+    build = Build(spec, ops, attention, Rotary(spec, config.context, ops), getattr(torch, config.device.dtype))
+    model = maker(build).to_empty(device="cpu")
+    waiting = places(model, maker.names)
+    if config.load_format == "dummy":
+        fill_random(waiting, config.seed)
+    else:
+        ignored = frozenset({"lm_head.weight"} if spec.tied else ())
+        load_safetensors(waiting, Path(config.model_path), ignored, progress or _silent)
+    return cast(Model, model)
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody watches."""

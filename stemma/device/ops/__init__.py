@@ -1,0 +1,1 @@
+"""Kernels: one name, one reference in plain torch, room for faster bodies."""

@@ -1,0 +1,28 @@
+"""Gated activations.
+
+Shapes: T rows, I width of the feed-forward layer, J twice that.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from stemma.device.ops.reference.pieces import exact
+
+_tanh_gelu = partial(torch.nn.functional.gelu, approximate="tanh")
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": torch.nn.functional.silu,
+    "swish": torch.nn.functional.silu,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "relu": torch.relu,
+}
+
+
+def gated(gate_up_TJ: Tensor, activation: str) -> Tensor:
+    """`activation(gate) * up`, where each row holds its gate, then its up."""
+    gate_TI, up_TI = gate_up_TJ.chunk(2, dim=-1)
+    return exact(FUNCTIONS[activation], gate_TI).mul_(up_TI)
