@@ -78,7 +78,7 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop the server after the answer")
-    parser.add_argument("--port", type=int, default=os.environ.get("PORT", 30000), help="of the server; or $PORT")
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "30000"), help="of the server; or $PORT")
     asked = parser.parse_args()
     port: int = asked.port
     if is_busy(port):
