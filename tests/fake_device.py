@@ -46,7 +46,8 @@ class Row:
 
     seat: Seat
     tokens: list[int]
-    pages: list[int] = field(default_factory=list)
+    pages: list[int]
+    fingerprints: list[int] = field(default_factory=list)  # of the prefixes that end at each position
 
 
 class FakeDevice:
@@ -92,13 +93,12 @@ class FakeDevice:
         assert len(row.pages) == -(-end // self.page_size), "has a page too many"
         assert len(set(row.pages)) == len(row.pages), "has a page twice"
         self.tokens += plan.count
+        self._read_prefix(row, plan.start)
         prompt_logprobs = []
-        fingerprint = self._read_prefix(row, plan.start)
         for position in range(plan.start, end):
-            fingerprint = fold(fingerprint, row.tokens[position])
-            self.kv[self._slot(row, position)] = fingerprint
+            self.kv[self._slot(row, position)] = row.fingerprints[position]
             if 0 <= plan.score_from <= position < row.seat.prompt_len - 1:
-                prompt_logprobs.append(logprob(fingerprint, row.tokens[position + 1]))
+                prompt_logprobs.append(logprob(row.fingerprints[position], row.tokens[position + 1]))
         fault = self.fault(plan, row.seat)
         if fault is not None:
             return RowResult(plan.row, fault=fault)
@@ -106,18 +106,21 @@ class FakeDevice:
             return RowResult(plan.row, prompt_logprobs=tuple(prompt_logprobs))
         assert end == len(row.tokens), "a token can only follow the last one"
         is_short = len(row.tokens) - row.seat.prompt_len < row.seat.sampling.min_new_tokens
+        fingerprint = row.fingerprints[-1]
         token = next_token(fingerprint, self.vocab_size, row.seat.stop_ids if is_short else ())
         row.tokens.append(token)
         logprobs = (logprob(fingerprint, token),) if row.seat.logprobs is not None else ()
         return RowResult(plan.row, (token,), logprobs, tuple(prompt_logprobs))
 
-    def _read_prefix(self, row: Row, length: int) -> int:
-        fingerprint = 0
-        for position in range(length):
-            fingerprint = fold(fingerprint, row.tokens[position])
-            found = self.kv[self._slot(row, position)]
-            assert found == fingerprint, f"row {row.seat.row} finds the KV of another prefix at position {position}"
-        return fingerprint
+    def _read_prefix(self, row: Row, length: int) -> None:
+        """Look up all positions below `length` as attention would."""
+        for token in row.tokens[len(row.fingerprints) :]:
+            row.fingerprints.append(fold(row.fingerprints[-1] if row.fingerprints else 0, token))
+        size = self.page_size
+        for place, page in enumerate(row.pages[: -(-length // size)]):
+            expected = row.fingerprints[place * size : min(length, (place + 1) * size)]
+            found = self.kv[page * size : page * size + len(expected)]
+            assert found == expected, f"row {row.seat.row} finds the KV of another prefix in page {page}"
 
     def _slot(self, row: Row, position: int) -> int:
         return row.pages[position // self.page_size] * self.page_size + position % self.page_size

@@ -1,7 +1,7 @@
 """One request's life in the engine."""
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from stemma.control.cache.prefix import Lease
@@ -39,6 +39,7 @@ class Sequence:
     stop_ids: tuple[int, ...]
     known: int  # tokens that the device knows once all launched steps have landed
     scored: int  # first position whose successor's log-probability is not planned yet; prompt_len - 1: all are
+    end: int = field(init=False)  # positions that it will ever need KV of: nothing follows the last output token
     state: State = State.WAITING
     row: int = -1
     planned: int = 0  # positions whose KV exists once all launched steps have landed
@@ -49,10 +50,8 @@ class Sequence:
     retractions: int = 0
     has_spoken: bool = False  # whether a chunk went out
 
-    @property
-    def end(self) -> int:
-        """Positions that it will ever need KV of: all but that of the last output token, which nothing follows."""
-        return max(self.limit - 1, self.prompt_len)
+    def __post_init__(self) -> None:
+        self.end = max(self.limit - 1, self.prompt_len)
 
     @property
     def ahead(self) -> int:

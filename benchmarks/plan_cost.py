@@ -1,0 +1,94 @@
+"""What the mind costs per step: microseconds of plan() + absorb(), without any device.
+
+    python benchmarks/plan_cost.py
+
+Prints one JSON line. `decode_rows`: medians over steps in which that many rows decode. `queued`: the
+same for 32 decoding rows while requests wait that do not fit, by policy and length of the queue.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from stemma.control.scheduler.scheduler import Scheduler  # noqa: E402
+from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig  # noqa: E402
+from stemma.core.types.request import Request  # noqa: E402
+from stemma.core.types.sampling import SamplingParams  # noqa: E402
+from stemma.core.types.step import RowResult, StepPlan, StepResult  # noqa: E402
+from stemma.core.types.tokens import pack  # noqa: E402
+
+PAGE_SIZE = 16
+PROMPT = 100
+OUTPUT = 2000
+STEPS = 400
+
+
+def request(number: int) -> Request:
+    prompt = pack((number * 7919 + position * 31) % 30_000 for position in range(PROMPT))
+    return Request(id=str(number), tokens=prompt, sampling=SamplingParams(max_new_tokens=OUTPUT, ignore_eos=True))
+
+
+def answer(plan: StepPlan) -> StepResult:
+    return StepResult(step=plan.step, rows=tuple(RowResult(row.row, (5,) if row.samples else ()) for row in plan.rows))
+
+
+def microseconds(rows: int, queued: int, policy: Policy) -> float:
+    """The median step of `rows` decodes, with `queued` more requests in the line."""
+    pages_each = -(-(PROMPT + OUTPUT) // PAGE_SIZE)
+    cache = CacheConfig(pages=rows * pages_each, page_size=PAGE_SIZE)
+    # Rows enough for all, pages only for those who decode: the line is looked at in every step.
+    limits = ScheduleConfig(max_running=rows + 1, max_queued=None, step_tokens=8192, policy=policy)
+    scheduler = Scheduler(cache, limits, context=4096, vocab_size=32_000, stop_ids=(2,))
+    for number in range(rows + queued):
+        scheduler.add(request(number))
+    took = []
+    while len(took) < STEPS:
+        began = time.perf_counter()
+        plan = scheduler.plan()
+        planned = time.perf_counter()
+        assert plan is not None
+        result = answer(plan)
+        answered = time.perf_counter()
+        scheduler.absorb(result)
+        absorbed = time.perf_counter()
+        if plan.tokens == len(plan.rows) == rows:
+            took.append((planned - began + absorbed - answered) * 1e6)
+    return round(median(took), 1)
+
+
+def machine() -> dict[str, object]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+
+
+def commit() -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def main() -> None:
+    policies: tuple[Policy, ...] = ("fcfs", "lpm", "dfs-weight", "lof", "random")
+    line = {
+        "bench": "plan_cost",
+        "unit": "microseconds per step, median",
+        "decode_rows": {rows: microseconds(rows, 0, "fcfs") for rows in (1, 32, 256)},
+        "queued": {
+            policy: {queued: microseconds(32, queued, policy) for queued in (10, 128, 10_000)} for policy in policies
+        },
+        "commit": commit(),
+        "machine": machine(),
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
