@@ -56,9 +56,11 @@ def metaspace_backend(style: str = "llama") -> tokenizers.Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
         backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     else:
-        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-        backend.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if style == "llama" else steps)
+        begins = [normalizers.Prepend("▁")] if style == "llama" else []
+        backend.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", "▁")])
+        strips = [decoders.Strip(" ", 1, 0)] if style == "llama" else []
+        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strips]
+        backend.decoder = decoders.Sequence(steps)
     backend.add_special_tokens(["<unk>", "<s>", EOS])
     backend.add_tokens([AddedToken("<think>", special=False)])
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])

@@ -1,0 +1,156 @@
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from stemma.core.base.errors import BadRequest, EngineDead
+from stemma.core.types.control import Hello
+from stemma.core.types.output import TokenChunk
+from stemma.core.types.request import Abort, Request
+from stemma.core.types.sampling import SamplingParams
+from stemma.core.types.tokens import pack
+from stemma.front.service.client import EngineClient
+from tests.fake_engine import FakeEngine
+
+
+def request(id: str = "a") -> Request:
+    return Request(id=id, tokens=pack([1, 2, 3]), sampling=SamplingParams(max_new_tokens=4))
+
+
+@asynccontextmanager
+async def connected(engine: FakeEngine) -> AsyncGenerator[EngineClient, None]:
+    client = EngineClient(engine, front=3)
+    task = asyncio.create_task(client.run())
+    try:
+        async with asyncio.timeout(10):
+            await client.wait_ready()
+            yield client
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        client.close()
+
+
+def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            assert engine.sent == [Hello(front=3)]
+            assert client.ready == engine.ready
+            chunks = [chunk async for chunk in client.submit(request())]
+            assert [len(chunk.tokens) for chunk in chunks] == [1, 1, 1, 1]
+            assert [chunk.finish is not None for chunk in chunks] == [False, False, False, True]
+            assert client.ids() == []
+            assert not client.is_in_flight("a")
+
+    asyncio.run(main())
+
+
+def test_streams_do_not_mix_and_unread_chunks_wait() -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=lambda request: [ord(request.id)] * 9)
+        async with connected(engine) as client:
+            streams = {id: client.submit(request(id)) for id in "abc"}
+            assert client.ids() == ["a", "b", "c"]
+            while client.ids():
+                await asyncio.sleep(0)
+            for id, stream in streams.items():
+                assert [t async for chunk in stream for t in chunk.tokens] == [ord(id)] * 4
+                assert [chunk async for chunk in stream] == []
+
+    asyncio.run(main())
+
+
+def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            engine.hold()
+            stream = client.submit(request())
+            with pytest.raises(BadRequest, match="'a' is being served") as error:
+                client.submit(request())
+            assert error.value.field == "rid"
+            client.abort(Abort(id="a"))
+            assert client.is_in_flight("a")
+            client.abort(Abort(id="unknown"))
+            (last,) = [chunk async for chunk in stream]
+            assert last.finish is not None
+            assert last.finish.reason == "abort"
+            assert engine.said(Abort) == [Abort(id="a")]
+            client.submit(request())
+
+    asyncio.run(main())
+
+
+def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            engine.hold()
+            streams = [client.submit(request(id)) for id in "ab"]
+            await asyncio.sleep(0)
+            engine.die()
+            client.engine_died("killed by signal 9")
+            for stream in streams:
+                (last,) = [chunk async for chunk in stream]
+                assert last.finish is not None
+                assert (last.finish.reason, last.finish.code) == ("error", 503)
+                assert last.finish.detail == "killed by signal 9"
+            assert client.ready is None
+            assert engine.said(Hello) == [Hello(front=3)] * 2
+            calls: list[Callable[[], Awaitable[object]]] = [client.stats, client.flush]
+            for call in calls:
+                with pytest.raises(EngineDead, match="starting"):
+                    await call()
+            with pytest.raises(EngineDead):
+                client.submit(request())
+            engine.go()
+            engine.revive()
+            await client.wait_ready()
+            chunks: list[TokenChunk] = [chunk async for chunk in client.submit(request())]
+            assert chunks[-1].finish is not None
+            assert chunks[-1].finish.reason == "length"
+
+    asyncio.run(main())
+
+
+def test_a_question_is_not_left_open_when_the_engine_dies() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            engine.die()
+            asked = asyncio.create_task(client.flush())
+            await asyncio.sleep(0)
+            client.engine_died("gone")
+            with pytest.raises(EngineDead, match="gone"):
+                await asked
+
+    asyncio.run(main())
+
+
+def test_questions_get_their_own_answers() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            engine.hold()
+            client.submit(request())
+            stats, flush = await asyncio.gather(client.stats(), client.flush())
+            assert stats.stats == engine.stats
+            assert not flush.ok
+
+    asyncio.run(main())
+
+
+def test_ending_one_reader_harms_no_other() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with connected(engine) as client:
+            stream = client.submit(request())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(stream)
+            assert len([chunk async for chunk in stream]) == 4
+
+    asyncio.run(main())

@@ -1,0 +1,352 @@
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from stemma.core.base.errors import BadRequest, EngineDead, TooLong
+from stemma.core.types.control import EngineReady, Flush
+from stemma.core.types.output import Finish, TextChunk, Usage
+from stemma.core.types.request import Abort, Request
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.tokens import unpack
+from stemma.front.service.client import EngineClient
+from stemma.front.service.prepare import seed_of
+from stemma.front.service.service import Service
+from stemma.front.service.work import Work
+from stemma.front.text.template import ChatTemplate
+from tests.fake_engine import FakeEngine, Script
+from tests.unit.front.vocabularies import vocabularies
+
+TOKENIZER = vocabularies()["byte level"]
+TEMPLATE = ChatTemplate({"default": "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"}, {})
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine, template: ChatTemplate | None = None) -> AsyncGenerator[Service, None]:
+    client = EngineClient(engine)
+    task = asyncio.create_task(client.run())
+    try:
+        async with asyncio.timeout(20):
+            await client.wait_ready()
+            yield Service(TOKENIZER, template, client)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        client.close()
+
+
+def says(text: str) -> Script:
+    return lambda request: TOKENIZER.encode(text)
+
+
+def params(**given: Any) -> SamplingParams:
+    return SamplingParams(**{"max_new_tokens": 8, **given})
+
+
+async def idle(engine: FakeEngine) -> None:
+    while engine.running:
+        await asyncio.sleep(0)
+
+
+def test_text_in_text_out() -> None:
+    async def main() -> None:
+        async with serving(FakeEngine(script=says("the cat é"))) as service:
+            work = service.work(text="the", sampling=params(max_new_tokens=100), id="x")
+            assert [*unpack(work.tokens)] == TOKENIZER.encode("the")
+            (answer,) = await service.answers(work)
+            assert (answer.id, answer.index, answer.text) == ("x", 0, "the cat é")
+            assert answer.tokens == tuple(TOKENIZER.encode("the cat é"))
+            assert answer.finish == Finish(reason="length")
+            assert answer.usage == Usage(prompt=1, output=len(answer.tokens))
+
+    asyncio.run(main())
+
+
+def test_continuations_are_merged_and_ordered_and_draw_apart() -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=lambda request: [(request.sampling.sampling_seed or 0) % 256, ord("a")])
+        async with serving(engine) as service:
+            work = service.work(tokens=[1], sampling=params(sampling_seed=5), id="x", n=5, priority=2, salt="s")
+            ended: list[int] = []
+            async with aclosing(service.stream(work)) as chunks:
+                async for chunk in chunks:
+                    assert chunk.id == work.id_of(chunk.index)
+                    ended += [chunk.index] if chunk.finish else []
+            assert sorted(ended) == [0, 1, 2, 3, 4]
+            requests = [message for message in engine.said(Request) if isinstance(message, Request)]
+            assert [request.id for request in requests] == ["x", "x-1", "x-2", "x-3", "x-4"]
+            assert [request.sampling.sampling_seed for request in requests] == [seed_of(5, i) for i in range(5)]
+            assert {(request.priority, request.salt) for request in requests} == {(2, "s")}
+            answers = await service.answers(work)
+            assert [answer.index for answer in answers] == [0, 1, 2, 3, 4]
+            assert len({answer.tokens[0] for answer in answers}) > 2
+
+    asyncio.run(main())
+
+
+def test_a_seed_is_drawn_when_none_is_given() -> None:
+    async def main() -> None:
+        async with serving(FakeEngine()) as service:
+            seeds = {service.work(tokens=[1], sampling=params()).sampling.sampling_seed for _ in range(20)}
+            assert len(seeds) == 20
+            assert None not in seeds
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("tokens_per_chunk", [1, 3, 50])
+def test_a_stop_string_stops_the_engine(tokens_per_chunk: int) -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=says("one\n\ntwo three four"), tokens_per_chunk=tokens_per_chunk)
+        async with serving(engine) as service:
+            sampling = params(max_new_tokens=50, stop=("\n\n",))
+            work = service.work(tokens=[1], sampling=sampling, logprobs=LogprobSpec(start=0, top=2))
+            (answer,) = await service.answers(work)
+            assert (answer.text, answer.finish) == ("one", Finish(reason="stop", detail="\n\n"))
+            assert answer.tokens == (*b"one\n\n",)
+            assert [logprob.token for logprob in answer.logprobs] == [*answer.tokens]
+            assert [logprob.token for logprob in answer.prompt_logprobs] == [1]
+            assert answer.usage == Usage(prompt=1, output=len(answer.tokens))
+            aborts = engine.said(Abort)
+            if tokens_per_chunk == 50:  # it had ended by itself
+                assert aborts == []
+            else:
+                assert aborts == [Abort(id=work.id, reason="stop", keep=len(answer.tokens), matched="\n\n")]
+            assert not engine.running
+
+    asyncio.run(main())
+
+
+def test_leaving_aborts_what_is_unfinished() -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=lambda request: [1] * (2 if request.id == "x" else 1000))
+        async with serving(engine) as service:
+            work = service.work(tokens=[1], sampling=params(max_new_tokens=1000), id="x", n=3)
+            async with aclosing(service.stream(work)) as chunks:
+                async for chunk in chunks:
+                    if chunk.finish is not None:
+                        break
+            assert engine.said(Abort) == [Abort(id=id, reason="left") for id in ("x-1", "x-2")]
+            assert not engine.running
+
+    asyncio.run(main())
+
+
+def test_cancelling_the_reader_aborts() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            engine.hold()
+            for ask in (service.answers, read_all(service)):
+                task = asyncio.create_task(ask(service.work(tokens=[1], sampling=params(), n=2)))
+                while len(engine.running) < 2:
+                    await asyncio.sleep(0)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                await asyncio.sleep(0)
+                assert not engine.running
+
+    asyncio.run(main())
+
+
+def read_all(service: Service) -> Any:
+    async def read(work: Work) -> list[TextChunk]:
+        return [chunk async for chunk in service.stream(work)]
+
+    return read
+
+
+def test_a_slow_reader_gets_fewer_chunks_and_all_of_the_text() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            work = service.work(tokens=[1], sampling=params(max_new_tokens=400), id="x", n=2)
+            chunks: list[TextChunk] = []
+            async for chunk in service.stream(work):
+                chunks.append(chunk)
+                await idle(engine)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            assert len(chunks) <= 4
+            for answer in await service.answers(work):
+                mine = [chunk for chunk in chunks if chunk.index == answer.index]
+                assert "".join(chunk.text for chunk in mine) == answer.text
+                assert tuple(token for chunk in mine for token in chunk.tokens) == answer.tokens
+                assert mine[-1].usage == answer.usage
+
+    asyncio.run(main())
+
+
+def test_each_continuation_ends_with_one_error_when_the_engine_dies() -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=lambda request: [97] * 1000)
+        async with serving(engine) as service:
+            stream = service.stream(service.work(tokens=[1], sampling=params(max_new_tokens=1000), n=2))
+            first = await anext(stream)
+            assert first.text
+            engine.die()
+            service.client.engine_died("killed")
+            rest = [chunk async for chunk in stream]
+            finishes = [chunk.finish for chunk in rest if chunk.finish]
+            assert finishes == [Finish(reason="error", code=503, detail="killed")] * 2
+            with pytest.raises(EngineDead):
+                service.work(tokens=[1], sampling=params())
+            assert not await service.is_alive(5)
+
+    asyncio.run(main())
+
+
+def test_what_the_engine_refuses_comes_first() -> None:
+    async def main() -> None:
+        async with serving(FakeEngine(max_queued=0)) as service:
+            (answer,) = await service.answers(service.work(tokens=[1], sampling=params()))
+            assert (answer.text, answer.finish.reason, answer.finish.code) == ("", "error", 503)
+
+    asyncio.run(main())
+
+
+def test_abort_by_prefix() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            engine.hold()
+            wanted = (("a", 2), ("ab", 1), ("b", 1))
+            works = [service.work(tokens=[1], sampling=params(), id=id, n=n) for id, n in wanted]
+            tasks = [asyncio.create_task(service.answers(work)) for work in works]
+            while len(engine.running) < 4:
+                await asyncio.sleep(0)
+            assert service.abort("zzz") == service.abort("") == 0
+            assert service.abort("a") == 3
+            answers: Sequence[Any] = await asyncio.gather(*tasks[:2])
+            assert [answer.finish.reason for some in answers for answer in some] == ["abort"] * 3
+            assert service.abort("", abort_all=True) == 1
+            await tasks[2]
+
+    asyncio.run(main())
+
+
+def test_an_id_is_used_by_one_at_a_time() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            engine.hold()
+            work = service.work(tokens=[1], sampling=params(), id="a", n=2)
+            task = asyncio.create_task(service.answers(work))
+            while len(engine.running) < 2:
+                await asyncio.sleep(0)
+            for id, n in (("a", 1), ("a-1", 1)):
+                with pytest.raises(BadRequest, match="being served already"):
+                    service.work(tokens=[1], sampling=params(), id=id, n=n)
+            with pytest.raises(BadRequest, match="being served already"):
+                await service.answers(work)
+            assert len(engine.said(Request)) == 2
+            engine.go()
+            await task
+            await service.answers(work)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "text"),
+        ({"text": "a", "tokens": [1]}, "text"),
+        ({"text": ""}, "prompt"),
+        ({"tokens": []}, "prompt"),
+        ({"text": "\ud800"}, None),
+        ({"tokens": [264]}, "input_ids"),
+        ({"tokens": [1], "n": 129}, "n"),
+        ({"tokens": [1], "id": ""}, "rid"),
+        ({"tokens": [1], "sampling": params(stop_regex=("(",))}, "stop_regex"),
+        ({"tokens": [1], "logprobs": LogprobSpec(start=2)}, "logprob_start_len"),
+        ({"tokens": [1] * 4090}, "max_new_tokens"),
+    ],
+)
+def test_the_door_refuses_what_cannot_be_served(given: dict[str, Any], field: str | None) -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            with pytest.raises(BadRequest) as error:
+                service.work(**{"sampling": params(), **given})
+            assert error.value.field == field
+            assert not engine.said(Request)
+
+    asyncio.run(main())
+
+
+def test_the_door_knows_the_engines_limits() -> None:
+    async def main() -> None:
+        engine = FakeEngine(context=10)
+        async with serving(engine) as service:
+            assert service.work(tokens=[1] * 9, sampling=params(max_new_tokens=None)).sampling.max_new_tokens == 1
+            with pytest.raises(TooLong):
+                service.work(tokens=[1] * 10, sampling=params(max_new_tokens=None))
+
+    asyncio.run(main())
+
+
+def test_conversations_become_tokens_without_more_specials() -> None:
+    async def main() -> None:
+        async with serving(FakeEngine(), TEMPLATE) as service:
+            tokens = service.conversation([{"role": "user", "content": "the cat"}])
+            assert tokens == TOKENIZER.encode("<|im_start|>the cat", add_special_tokens=False)
+        async with serving(FakeEngine()) as service:
+            with pytest.raises(BadRequest, match="no chat template"):
+                service.conversation([{"role": "user", "content": "the cat"}])
+
+    asyncio.run(main())
+
+
+def test_flush_waits_for_quiet_as_long_as_it_may() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            assert (await service.flush(0)).ok
+            engine.hold()
+            task = asyncio.create_task(service.answers(service.work(tokens=[1], sampling=params())))
+            while not engine.running:
+                await asyncio.sleep(0)
+            assert not (await service.flush(0)).ok
+            asked = len(engine.said(Flush))
+            flush = asyncio.create_task(service.flush(10))
+            while len(engine.said(Flush)) < asked + 2:
+                await asyncio.sleep(0.01)
+            engine.go()
+            assert (await flush).ok
+            await task
+
+    asyncio.run(main())
+
+
+def test_an_engine_is_alive_when_it_says_something() -> None:
+    async def main() -> None:
+        engine = FakeEngine()
+        async with serving(engine) as service:
+            assert await service.stats() == engine.stats
+            assert await service.is_alive(5)
+            engine.hold()
+            assert not await service.is_alive(0.05)
+            await asyncio.sleep(0)
+            assert not engine.running
+            probe = asyncio.create_task(service.is_alive(0.1))
+            await asyncio.sleep(0.02)
+            await service.stats()  # it answers others, so it lives
+            assert await probe
+            busy = FakeEngine(max_queued=0)
+            async with serving(busy) as service:
+                assert await service.is_alive(5)
+
+    asyncio.run(main())
+
+
+def test_before_the_first_engine_is_ready() -> None:
+    service = Service(TOKENIZER, None, EngineClient(FakeEngine()))
+    with pytest.raises(EngineDead, match="starting"):
+        service.work(tokens=[1], sampling=params())
+    service.client.ready = EngineReady(context=8, max_total_tokens=8, page_size=1, vocab_size=2)
+    assert service.work(tokens=[1], sampling=params(max_new_tokens=7)).n == 1
