@@ -1,0 +1,1 @@
+"""The making of acorn, the small chat model inside Stemma: its text, tokenizer, training and examination."""
