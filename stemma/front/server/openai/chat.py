@@ -16,7 +16,7 @@ from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
 from stemma.front.server.gather import Progress, Runs
 from stemma.front.server.openai.common import check_served, finite, matched_stop, sampling_of, usage_of, work_of
-from stemma.front.server.openai.prompt import render_chat
+from stemma.front.server.openai.prompt import tokens_of_chat
 from stemma.front.server.openai.schema import (
     AssistantMessage,
     ChatAnswer,
@@ -67,7 +67,7 @@ class Chat:
         if body.top_logprobs and not body.logprobs:
             raise BadRequest("top_logprobs: needs logprobs to be true", "top_logprobs")
         sampling, n = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
-        text = render_chat(
+        prompt = tokens_of_chat(
             self._service,
             body.messages,
             continue_final_message=bool(body.continue_final_message),
@@ -76,7 +76,7 @@ class Chat:
             reasoning_effort=body.reasoning_effort,
         )
         spec = LogprobSpec(top=body.top_logprobs or 0) if body.logprobs else None
-        return work_of(self._service, body, text, sampling, n, spec, body.rid, "messages")
+        return work_of(self._service, body, prompt, sampling, n, spec, body.rid, "messages")
 
     def _choice(self, index: int, answer: Progress, body: ChatBody) -> ChatChoice:
         return ChatChoice(

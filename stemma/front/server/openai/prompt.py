@@ -1,4 +1,4 @@
-"""From the messages of a conversation to the text that the model continues."""
+"""From the messages of a conversation to the tokens that the model continues."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ ROLES = ("system", "user", "assistant", "tool", "function", "developer", "latest
 Message = Mapping[str, object]
 
 
-def render_chat(
+def tokens_of_chat(
     service: Service,
     messages: Sequence[Message],
     *,
@@ -18,20 +18,24 @@ def render_chat(
     add_generation_prompt: bool,
     chat_template_kwargs: Mapping[str, object],
     reasoning_effort: str | float | None,
-) -> str:
-    """A last message of the assistant counts as the user's, unless it is to be continued."""
+) -> list[int]:
+    """A last message of the assistant counts as the user's, unless it is to be continued.
+
+    The template writes all special tokens itself: the tokenizer adds none.
+    """
     if service.template is None:
         raise BadRequest("messages: this model has no chat template; use /v1/completions", "messages")
     named = [with_role(message, at) for at, message in enumerate(messages)]
     if named and named[-1]["role"] == "assistant" and not continue_final_message:
         named[-1]["role"] = "user"
     effort = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
-    return service.template.render(
+    text = service.template.render(
         named,
         add_generation_prompt=add_generation_prompt,
         continue_final_message=continue_final_message,
         kwargs={**effort, **chat_template_kwargs},
     )
+    return service.tokenizer.encode(text, add_special_tokens=False)
 
 
 def with_role(message: Message, at: int) -> dict[str, object]:

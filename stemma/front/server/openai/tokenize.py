@@ -11,7 +11,7 @@ from stemma.front.server.body import Later, decode, require_json
 from stemma.front.server.bounds import MAX_BATCH
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
-from stemma.front.server.openai.prompt import render_chat
+from stemma.front.server.openai.prompt import tokens_of_chat
 from stemma.front.server.prompts import token_lists
 from stemma.front.service.service import Service
 
@@ -60,9 +60,10 @@ class Tokens:
         if isinstance(body.prompt, list):
             lists = tokenizer.encode_batch(body.prompt, special) if body.prompt else []
             return lists, [len(tokens) for tokens in lists]
-        text = body.prompt
-        if text is None:
-            text = render_chat(
+        tokens = (
+            tokenizer.encode(body.prompt, special)
+            if body.prompt is not None
+            else tokens_of_chat(
                 self._service,
                 body.messages or [],
                 continue_final_message=bool(body.continue_final_message),
@@ -70,7 +71,7 @@ class Tokens:
                 chat_template_kwargs=body.chat_template_kwargs or {},
                 reasoning_effort=body.reasoning_effort,
             )
-        tokens = tokenizer.encode(text, special)
+        )
         return tokens, len(tokens)
 
     async def detokenize(self, call: Call) -> ASGIApp:
