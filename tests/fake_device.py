@@ -48,12 +48,13 @@ class Row:
     tokens: list[int]
     pages: list[int]
     fingerprints: list[int] = field(default_factory=list)  # of the prefixes that end at each position
+    fault: str | None = None
 
 
 class FakeDevice:
     """Computes a StepPlan at once, and asserts that it may.
 
-    `fault` is asked for each row of each step: what it answers is the row's fault.
+    `fault` is asked for each row of each step: what it answers is the row's fault, until it is seated anew.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class FakeDevice:
     def _compute(self, plan: RowPlan) -> RowResult:
         row = self.rows[plan.row]
         assert row is not None, f"row {plan.row} was never seated"
+        if row.fault is not None:  # whoever planned this did not know yet
+            return RowResult(plan.row, fault=row.fault)
         row.pages += plan.pages
         end = plan.start + plan.count
         assert plan.count >= 1 and end <= len(row.tokens), f"{end} positions of {len(row.tokens)} known tokens"
@@ -99,9 +102,9 @@ class FakeDevice:
             self.kv[self._slot(row, position)] = row.fingerprints[position]
             if 0 <= plan.score_from <= position < row.seat.prompt_len - 1:
                 prompt_logprobs.append(logprob(row.fingerprints[position], row.tokens[position + 1]))
-        fault = self.fault(plan, row.seat)
-        if fault is not None:
-            return RowResult(plan.row, fault=fault)
+        row.fault = self.fault(plan, row.seat)
+        if row.fault is not None:
+            return RowResult(plan.row, fault=row.fault)
         if not plan.samples:
             return RowResult(plan.row, prompt_logprobs=tuple(prompt_logprobs))
         assert end == len(row.tokens), "a token can only follow the last one"

@@ -96,6 +96,7 @@ def _along_the_tree(waiting: list[Sequence], cache: PrefixCache) -> list[Sequenc
 
     def place(item: tuple[Sequence, list[Node]]) -> tuple[int, list[tuple[int, int]], int]:
         sequence, path = item
-        return -sequence.rank, [(-weight[node], node.arrival) for node in path], sequence.arrival
+        # The mark at the end lets those below a node go before those who end at it.
+        return -sequence.rank, [*((-weight[node], node.arrival) for node in path), (0, 0)], sequence.arrival
 
     return [sequence for sequence, _ in sorted(paths, key=place)]
