@@ -23,7 +23,6 @@ from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import Row, RowTable
 from stemma.device.worker.sampler import Verdict, drawn, scored
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Judge = Callable[[Sequence[Place], Sequence[Row], Tensor], Verdict]
 
 
@@ -36,7 +35,7 @@ class Worker:
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None] | None = None):
         torch.set_num_threads(config.device.threads)
-        pool = KVPool(config.model, config.cache.pages, config.cache.page_size, DTYPES[config.device.kv_dtype])
+        pool = KVPool(config.model, config.cache.pages, config.cache.page_size, getattr(torch, config.device.kv_dtype))
         self._attention = ATTENTION[config.device.attention](config.model, pool)
         self._model = load_model(config, self._attention, progress)
         self._rows = RowTable(config.cache.page_size, config.model.vocab_size)

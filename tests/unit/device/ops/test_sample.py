@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stemma.device.ops.reference.sample import draw, exponentials, leaders, minus_log, support, words
 from tests.unit.device.worker.oracle import brute_noise, brute_support
 
-ODD_WIDTHS = [1, 80, 517, 4097, 50257]
+ODD_WIDTHS = [1, 80, 517, 40_001]  # the last is long enough for torch to use several threads
 
 
 def softmax(width: int, seed: int, scale: float = 3.0) -> torch.Tensor:
@@ -135,7 +135,7 @@ def test_leaders_break_ties_by_id() -> None:
 
 @pytest.mark.parametrize("width", ODD_WIDTHS)
 def test_a_draw_depends_on_nothing_else(width: int) -> None:
-    logits = torch.randn(6, width, generator=torch.Generator().manual_seed(width)) * 3
+    logits = torch.randn(3, width, generator=torch.Generator().manual_seed(width)) * 3
     cases = [(-1, 1.0, 0.0), (40, 0.9, 0.0), (-1, 0.95, 0.01)]
     before = torch.get_num_threads()
     drawn = []

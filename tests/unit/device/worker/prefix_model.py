@@ -95,7 +95,7 @@ def fake_worker(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> Worker:
 
 @dataclass
 class Asked:
-    """One sequence, and what came of it."""
+    """One sequence to continue, and what came of it."""
 
     prompt: list[int]
     sampling: SamplingParams
@@ -107,6 +107,10 @@ class Asked:
     logprobs: list[Logprob] = field(default_factory=list)
     prompt_logprobs: list[Logprob] = field(default_factory=list)
     fault: str | None = None
+
+    def again(self) -> "Asked":
+        """The same question, not yet answered."""
+        return Asked(self.prompt, self.sampling, self.new_tokens, self.spec, self.stop_ids, self.output)
 
     def seat(self, row: int) -> Seat:
         return Seat(

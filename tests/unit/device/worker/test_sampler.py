@@ -46,7 +46,7 @@ def seat(row: int, sampling: SamplingParams, spec: LogprobSpec | None, tokens: l
     return Seat(row=row, tokens=pack(tokens), prompt_len=1, pages=pages, sampling=sampling, logprobs=spec)
 
 
-@pytest.mark.parametrize("width", [1, 80, 100, 517, 4097, 50257])
+@pytest.mark.parametrize("width", [1, 80, 100, 517, 4097, 40_001])
 def test_the_place_of_a_row_never_shows(width: int) -> None:
     logits_SV = torch.randn(7, width, generator=torch.Generator().manual_seed(width)) * 4
     seats = [

@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -103,9 +102,7 @@ def test_answers_are_those_of_brute_force(worker: Worker, seed: int) -> None:
 def test_company_chunks_and_pages_never_show(worker: Worker, seed: int) -> None:
     draw = random.Random(100 + seed)
     sequences = [some_asked(draw) for _ in range(8)]
-    together, other, alone = (
-        [replace(one, tokens=[], logprobs=[], prompt_logprobs=[]) for one in sequences] for _ in "123"
-    )
+    together, other, alone = ([one.again() for one in sequences] for _ in "123")
     Host(worker, chunk=40, seed=1).run(*together)
     Host(worker, chunk=3, seed=2).run(*reversed(other))
     for one in alone:
@@ -167,7 +164,7 @@ def test_the_head_runs_in_slices(worker: Worker, model: FakeModel) -> None:
     Host(worker, chunk=10_000, seed=4).run(long, *(Asked([i], GREEDY, 2) for i in range(5)))
     assert model.most_rows <= HEAD_ROWS
     expect(long)
-    chunked = replace(long, tokens=[], logprobs=[], prompt_logprobs=[])
+    chunked = long.again()
     Host(worker, chunk=100).run(chunked)
     assert chunked == long
 
