@@ -29,7 +29,7 @@ ROOMS = {
     "device/weights": Room(("core/base", "core/config"), 730),
     "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 300),
     "device/layers": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/kv"), 1640),
-    "device/models": Room((*NOUNS, "device/ops", "device/weights", "device/layers"), 470),
+    "device/models": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/layers"), 470),
     "device/worker": Room(
         (
             *NOUNS,
