@@ -5,7 +5,8 @@ one Finish, honours Abort, and says usage with the first chunk and with the fini
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import assert_never
 
@@ -24,6 +25,7 @@ from stemma.core.types.output import Finish, Logprob, TokenChunk, Usage
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.tokens import pack, unpack
+from stemma.front.service.client import EngineClient
 
 Script = Callable[[Request], Iterable[int]]
 
@@ -226,3 +228,21 @@ class FakeEngine:
             finish=finish,
             usage=usage,
         )
+
+
+@asynccontextmanager
+async def connected(
+    engine: FakeEngine, front: int = 0, timeout_seconds: float = 20
+) -> AsyncGenerator[EngineClient, None]:
+    """A client of the engine, running and ready, for at most so long."""
+    client = EngineClient(engine, front)
+    task = asyncio.create_task(client.run())
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await client.wait_ready()
+            yield client
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        client.close()

@@ -11,7 +11,7 @@ from stemma.core.base.errors import BadRequest, Bug
 from stemma.core.types.control import Reply, Stats
 from stemma.core.types.output import TextChunk, Usage
 from stemma.core.types.request import Abort, Request
-from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.sampling import MAX_STOPS, LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
 from stemma.front.service.client import EngineClient, TokenStream
 from stemma.front.service.collect import Collector, Mailbox, Pending
@@ -76,7 +76,7 @@ class Service:
         prompt = self.tokenizer.encode(text) if text is not None else tokens or ()
         check_prompt(prompt, ready)
         check_n(n)
-        settled = settle(sampling, len(prompt), secrets.randbits(63), ready)
+        settled = settle(self._with_hidden_stops(sampling), len(prompt), secrets.randbits(63), ready)
         if logprobs is not None:
             check_logprobs(logprobs, len(prompt), ready.vocab_size)
         Stops(sampling.stop, sampling.stop_regex)
@@ -172,6 +172,16 @@ class Service:
                     self.client.abort(abort)
         except Exception as error:  # whoever reads is told
             mailbox.fail(error)
+
+    def _with_hidden_stops(self, sampling: SamplingParams) -> SamplingParams:
+        """A stop string that is a special token never shows in text that leaves these out: its id stops instead."""
+        if not sampling.skip_special_tokens:
+            return sampling
+        ids = [self.tokenizer.id_of(stop) for stop in sampling.stop]
+        hidden = [id for id in ids if id in self.tokenizer.special_ids and id not in sampling.stop_token_ids]
+        if len(sampling.stop_token_ids) + len(hidden) > MAX_STOPS:
+            raise BadRequest(f"more than {MAX_STOPS} tokens are to stop the answer; name fewer", "stop_token_ids")
+        return msgspec.structs.replace(sampling, stop_token_ids=(*sampling.stop_token_ids, *hidden))
 
     def _check_is_new(self, work: Work) -> None:
         for index in range(work.n):

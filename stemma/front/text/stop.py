@@ -8,8 +8,8 @@ import re2
 
 from stemma.core.base.errors import BadRequest
 
-TAIL_CHARACTERS = 512  # a pattern sees at most so much text that came before
-MAX_PROGRAM = 4000  # instructions of all patterns of a request: bounds the time of a search
+TAIL_CHARACTERS = 256  # a pattern sees at most so much text that came before
+MAX_PROGRAM = 2500  # instructions of all patterns of a request: bounds the time of a search
 PATTERN_MEMORY_BYTES = 1 << 20
 
 

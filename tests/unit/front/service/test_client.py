@@ -1,6 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -10,33 +9,17 @@ from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.tokens import pack
-from stemma.front.service.client import EngineClient
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, connected
 
 
 def request(id: str = "a") -> Request:
     return Request(id=id, tokens=pack([1, 2, 3]), sampling=SamplingParams(max_new_tokens=4))
 
 
-@asynccontextmanager
-async def connected(engine: FakeEngine) -> AsyncGenerator[EngineClient, None]:
-    client = EngineClient(engine, front=3)
-    task = asyncio.create_task(client.run())
-    try:
-        async with asyncio.timeout(10):
-            await client.wait_ready()
-            yield client
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        client.close()
-
-
 def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             assert engine.sent == [Hello(front=3)]
             assert client.ready == engine.ready
             chunks = [chunk async for chunk in client.submit(request())]
@@ -51,7 +34,7 @@ def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
 def test_streams_do_not_mix_and_unread_chunks_wait() -> None:
     async def main() -> None:
         engine = FakeEngine(script=lambda request: [ord(request.id)] * 9)
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             streams = {id: client.submit(request(id)) for id in "abc"}
             assert client.ids() == ["a", "b", "c"]
             while client.ids():
@@ -66,7 +49,7 @@ def test_streams_do_not_mix_and_unread_chunks_wait() -> None:
 def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             engine.hold()
             stream = client.submit(request())
             with pytest.raises(BadRequest, match="'a' is being served") as error:
@@ -87,7 +70,7 @@ def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
 def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             engine.hold()
             streams = [client.submit(request(id)) for id in "ab"]
             await asyncio.sleep(0)
@@ -119,7 +102,7 @@ def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
 def test_a_question_is_not_left_open_when_the_engine_dies() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             engine.die()
             asked = asyncio.create_task(client.flush())
             await asyncio.sleep(0)
@@ -133,7 +116,7 @@ def test_a_question_is_not_left_open_when_the_engine_dies() -> None:
 def test_questions_get_their_own_answers() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             engine.hold()
             client.submit(request())
             stats, flush = await asyncio.gather(client.stats(), client.flush())
@@ -146,7 +129,7 @@ def test_questions_get_their_own_answers() -> None:
 def test_ending_one_reader_harms_no_other() -> None:
     async def main() -> None:
         engine = FakeEngine()
-        async with connected(engine) as client:
+        async with connected(engine, front=3) as client:
             stream = client.submit(request())
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):

@@ -16,7 +16,7 @@ from stemma.front.service.prepare import seed_of
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 from stemma.front.text.template import ChatTemplate
-from tests.fake_engine import FakeEngine, Script
+from tests.fake_engine import FakeEngine, Script, connected
 from tests.unit.front.vocabularies import vocabularies
 
 TOKENIZER = vocabularies()["byte level"]
@@ -25,17 +25,8 @@ TEMPLATE = ChatTemplate({"default": "{% for m in messages %}<|im_start|>{{ m.con
 
 @asynccontextmanager
 async def serving(engine: FakeEngine, template: ChatTemplate | None = None) -> AsyncGenerator[Service, None]:
-    client = EngineClient(engine)
-    task = asyncio.create_task(client.run())
-    try:
-        async with asyncio.timeout(20):
-            await client.wait_ready()
-            yield Service(TOKENIZER, template, client)
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        client.close()
+    async with connected(engine) as client:
+        yield Service(TOKENIZER, template, client)
 
 
 def says(text: str) -> Script:
@@ -116,6 +107,25 @@ def test_a_stop_string_stops_the_engine(tokens_per_chunk: int) -> None:
             else:
                 assert aborts == [Abort(id=work.id, reason="stop", keep=len(answer.tokens), matched="\n\n")]
             assert not engine.running
+
+    asyncio.run(main())
+
+
+def test_a_stop_string_that_is_a_special_token_stops_by_its_id() -> None:
+    async def main() -> None:
+        eos = TOKENIZER.eos_id
+        async with serving(FakeEngine(script=lambda request: [97, eos or 0, 98], vocab_size=300)) as service:
+            sampling = params(stop=("<|im_end|>", "<think>"))
+            work = service.work(tokens=[1], sampling=sampling)
+            assert work.sampling.stop_token_ids == (eos,)
+            (answer,) = await service.answers(work)
+            assert (answer.text, answer.finish) == ("a", Finish(reason="stop", detail=eos))
+            shown = service.work(tokens=[1], sampling=params(stop=("<|im_end|>",), skip_special_tokens=False))
+            assert shown.sampling.stop_token_ids == ()
+            (answer,) = await service.answers(shown)
+            assert (answer.text, answer.finish) == ("a", Finish(reason="stop", detail="<|im_end|>"))
+            with pytest.raises(BadRequest, match="more than 32"):
+                service.work(tokens=[1], sampling=params(stop=("<|im_end|>",), stop_token_ids=tuple(range(32))))
 
     asyncio.run(main())
 
