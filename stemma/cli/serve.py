@@ -9,8 +9,8 @@ from stemma.core.config.machine import probe
 from stemma.core.config.resolve import resolve
 
 
-def serve(argv: Sequence[str]) -> int | None:
-    """Serve until interrupted. Raises ConfigError, CheckpointError."""
+def serve(argv: Sequence[str]) -> int:
+    """Serve until interrupted; returns the exit status. Raises ConfigError, CheckpointError."""
     parser = Parser(
         "stemma serve", "stemma serve [MODEL] [options]", "Serve a model over HTTP: the OpenAI API and the native one."
     )
@@ -18,6 +18,12 @@ def serve(argv: Sequence[str]) -> int | None:
     add_options(parser)
     settled = resolve(ask_from({"api_key": api_key(), **given(parser.parse(argv))}), probe())
 
-    from stemma.front.server.launch import serve as launch
+    from stemma.front.server.listen import listen
+    from stemma.front.service.watch import EngineProcess
 
-    return launch(settled.engine, settled.serve)
+    door, process = listen(settled.serve), EngineProcess(settled.engine)
+
+    # The engine starts while the rest of the front, which takes longer to import, comes in.
+    from stemma.front.server.launch import serve as run
+
+    return run(process, door, settled.engine, settled.serve)
