@@ -3,9 +3,10 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from starlette.applications import Starlette
@@ -32,7 +33,7 @@ TEMPLATE = (
 MODEL = "tiny"
 CONTEXT = 512
 
-Json = dict[str, object]
+Json = dict[str, Any]
 
 
 def says(text: str, ends: bool = True) -> Script:
@@ -132,7 +133,3 @@ def events(text: str) -> list[Json]:
     assert lines[-1] == "data: [DONE]"
     assert all(line.startswith("data: ") and "\n" not in line for line in lines)
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(test())  # type: ignore[arg-type]  # an async function's result is a coroutine
