@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -18,7 +18,7 @@ from stemma.front.service.collect import Collector, Mailbox, Pending
 from stemma.front.service.prepare import check_id, check_logprobs, check_n, check_prompt, seed_of, settle
 from stemma.front.service.work import Answer, Work
 from stemma.front.text.stop import Stops
-from stemma.front.text.template import ChatTemplate, Message
+from stemma.front.text.template import ChatTemplate
 from stemma.front.text.tokenizer import Tokenizer
 
 FLUSH_RETRY_SECONDS = 0.05
@@ -32,27 +32,6 @@ class Service:
         self.tokenizer = tokenizer
         self.template = template
         self.client = client
-
-    def conversation(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, object]] | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        kwargs: Mapping[str, object] | None = None,
-    ) -> list[int]:
-        """Messages as a prompt, by the model's template, which writes special tokens itself."""
-        if self.template is None:
-            raise BadRequest("this model has no chat template; give one, or send a prompt of plain text", "messages")
-        text = self.template.render(
-            messages,
-            tools=tools,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            kwargs=kwargs,
-        )
-        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def work(
         self,
@@ -79,7 +58,7 @@ class Service:
         settled = settle(self._with_hidden_stops(sampling), len(prompt), secrets.randbits(63), ready)
         if logprobs is not None:
             check_logprobs(logprobs, len(prompt), ready.vocab_size)
-        Stops(sampling.stop, sampling.stop_regex)
+        Stops(sampling.stop, sampling.stop_regex)  # a pattern that cannot be used is refused now
         work = Work(
             id=secrets.token_hex(16) if id is None else id,
             tokens=pack(prompt),
@@ -96,8 +75,8 @@ class Service:
     async def stream(self, work: Work) -> AsyncGenerator[TextChunk, None]:
         """All continuations, merged as they come; each ends with exactly one chunk that has a finish.
 
-        Closing the generator, or cancelling whoever waits for it, aborts what is unfinished. A reader
-        who is slow gets fewer and larger chunks.
+        Closing the generator, or cancelling whoever waits for it, aborts what is unfinished; so read it
+        inside `aclosing`. A reader who is slow gets fewer and larger chunks.
         """
         self._check_is_new(work)
         stops = Stops(work.sampling.stop, work.sampling.stop_regex)

@@ -64,6 +64,8 @@ class StopFinder:
 
     def add(self, text: str) -> str:
         """Read a piece; returns what may be said now."""
+        if not text:
+            return ""
         string, string_end = self._find_string(text)
         pattern, pattern_end = self._find_pattern(text) if self._stops.patterns else (None, 0)
         pending = self._held + text
@@ -84,8 +86,7 @@ class StopFinder:
         return held
 
     def _find_string(self, text: str) -> tuple[str | None, int]:
-        root = node = self._stops.root
-        node = self._node
+        root, node = self._stops.root, self._node
         if not root.next:
             return None, 0
         for at, character in enumerate(text):

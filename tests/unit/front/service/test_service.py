@@ -15,18 +15,16 @@ from stemma.front.service.client import EngineClient
 from stemma.front.service.prepare import seed_of
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
-from stemma.front.text.template import ChatTemplate
 from tests.fake_engine import FakeEngine, Script, connected
 from tests.unit.front.vocabularies import vocabularies
 
 TOKENIZER = vocabularies()["byte level"]
-TEMPLATE = ChatTemplate({"default": "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"}, {})
 
 
 @asynccontextmanager
-async def serving(engine: FakeEngine, template: ChatTemplate | None = None) -> AsyncGenerator[Service, None]:
+async def serving(engine: FakeEngine) -> AsyncGenerator[Service, None]:
     async with connected(engine) as client:
-        yield Service(TOKENIZER, template, client)
+        yield Service(TOKENIZER, None, client)
 
 
 def says(text: str) -> Script:
@@ -210,6 +208,20 @@ def test_each_continuation_ends_with_one_error_when_the_engine_dies() -> None:
     asyncio.run(main())
 
 
+def test_a_fault_of_ours_is_told_to_whoever_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        engine = FakeEngine(script=lambda request: [97] * 1000)
+        async with serving(engine) as service:
+            with monkeypatch.context() as patch:
+                patch.setattr(TOKENIZER, "bytes_of", lambda token: 1 // 0)
+                with pytest.raises(ZeroDivisionError):
+                    await service.answers(service.work(tokens=[1], sampling=params(max_new_tokens=1000), n=2))
+            assert not engine.running
+            assert (await service.answers(service.work(tokens=[1], sampling=params())))[0].text == "a" * 8
+
+    asyncio.run(main())
+
+
 def test_what_the_engine_refuses_comes_first() -> None:
     async def main() -> None:
         async with serving(FakeEngine(max_queued=0)) as service:
@@ -296,18 +308,6 @@ def test_the_door_knows_the_engines_limits() -> None:
             assert service.work(tokens=[1] * 9, sampling=params(max_new_tokens=None)).sampling.max_new_tokens == 1
             with pytest.raises(TooLong):
                 service.work(tokens=[1] * 10, sampling=params(max_new_tokens=None))
-
-    asyncio.run(main())
-
-
-def test_conversations_become_tokens_without_more_specials() -> None:
-    async def main() -> None:
-        async with serving(FakeEngine(), TEMPLATE) as service:
-            tokens = service.conversation([{"role": "user", "content": "the cat"}])
-            assert tokens == TOKENIZER.encode("<|im_start|>the cat", add_special_tokens=False)
-        async with serving(FakeEngine()) as service:
-            with pytest.raises(BadRequest, match="no chat template"):
-                service.conversation([{"role": "user", "content": "the cat"}])
 
     asyncio.run(main())
 
