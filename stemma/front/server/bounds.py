@@ -6,6 +6,7 @@ from msgspec import Meta
 
 MAX_SAMPLES = 128
 MAX_TOP = 128
+MAX_CHOSEN = 1024  # token ids whose logprobs are told at every position
 MAX_BATCH = 4096  # prompts of one request, and continuations of all of them
 
 Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]

@@ -68,30 +68,30 @@ class Door:
 
         method, began = scope["method"], time.monotonic()
         with self._metrics.http(self._endpoint.path, method, lambda: status), contextlib.suppress(Left):
-            response = await self._enter(scope, receive)
-            await until_left(response(scope, receive, counted), receive)
+            entered = await self._enter(scope, receive)
+            if isinstance(entered, Call):
+                await until_left(self._answer(entered, scope, receive, counted), receive)
+            else:
+                await entered(scope, receive, counted)
         if self._serve.log_requests:
             log.info("%s %s -> %d in %.3f s", method, self._endpoint.path, status, time.monotonic() - began)
 
-    async def _enter(self, scope: Scope, receive: Receive) -> ASGIApp:
-        """The whole of the request, checked; what comes back serves it."""
+    async def _enter(self, scope: Scope, receive: Receive) -> Call | ASGIApp:
+        """The whole of the request, or what is said to one that may not enter."""
         headers = Headers(scope=scope)
         if not self._keys.admit(self._endpoint.access, headers):
             return json_response({"error": "Unauthorized"}, 401)
         try:
-            body = await read_body(receive, headers, self._serve.max_body_bytes)
+            return Call(Request(scope), await read_body(receive, headers, self._serve.max_body_bytes))
         except TooLarge as error:
             return error_response(error, self._endpoint.errors)
-        call = Call(Request(scope), body)
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
-                response = await self._endpoint.handler(call)
-            except Exception as error:
-                response = error_response(known(error), self._endpoint.errors)
-            await response(scope, receive, send)
-
-        return serve
+    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._endpoint.handler(call)
+        except Exception as error:
+            response = error_response(known(error), self._endpoint.errors)
+        await response(scope, receive, send)
 
 
 async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:

@@ -14,7 +14,7 @@ from stemma.core.config.serve import ServeConfig
 from stemma.core.types.sampling import LogprobSpec, SamplingParams, TokenId
 from stemma.core.types.tokens import unpack
 from stemma.front.server.body import Later, decode
-from stemma.front.server.bounds import MAX_BATCH, Name, Priority, RequestId, Top
+from stemma.front.server.bounds import MAX_BATCH, MAX_CHOSEN, Name, Priority, RequestId, Top
 from stemma.front.server.defaults import Defaults
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
@@ -174,8 +174,9 @@ def logprob_specs(body: GenerateBody, size: int) -> list[LogprobSpec | None]:
     starts = each(body.logprob_start_len, "logprob_start_len", size, -1)
     tops = each(body.top_logprobs_num, "top_logprobs_num", size, 0)
     lists, is_batch = token_lists(body.token_ids_logprob or [], "token_ids_logprob")
-    none: list[int] = []
-    chosen = each(lists, "token_ids_logprob", size, none) if is_batch else lists * size
+    chosen = lists if is_batch else lists * size
+    if len(chosen) != size or max(map(len, chosen)) > MAX_CHOSEN:
+        raise BadRequest(f"one list of at most {MAX_CHOSEN} ids for each of {size} prompts", "token_ids_logprob")
     return [
         LogprobSpec(start=start, top=top, token_ids=tuple(ids)) if is_wanted else None
         for is_wanted, start, top, ids in zip(wanted, starts, tops, chosen, strict=True)
