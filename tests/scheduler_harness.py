@@ -130,7 +130,7 @@ class Harness:
         could_plan = self.scheduler.can_plan
         plan = self.scheduler.plan()
         assert could_plan or plan is None
-        self.scheduler.check()
+        self.check()
         if plan is not None:
             self.plans.append(plan)
             self.flying.append(self.device.launch(plan))
@@ -139,8 +139,14 @@ class Harness:
         self.listen(self.scheduler.drain())
         while self.flying and (plan is None or len(self.flying) >= self.schedule.depth):
             self.listen(self.scheduler.absorb(self.flying.popleft()))
-            self.scheduler.check()
+            self.check()
         return plan
+
+    def check(self) -> None:
+        self.scheduler.check()
+        for sequence in self.scheduler.seats.seated:
+            published = sequence.held.published * self.scheduler.cache.page_size
+            assert published <= sequence.landed, "others may find what has not landed"
 
     def run(self, most_turns: int = 5000) -> None:
         """Until everybody is served and everything is given back."""

@@ -28,7 +28,7 @@ class Preemption:
             return False
         victim = min(self._seats.seated[1:], key=_standing)
         self._expel(victim)
-        return victim is not sequence and victim.state is State.YIELDED and victim.flying == 0
+        return victim is not sequence and victim.flying == 0
 
     def make_way(self, sequence: Sequence, short: int) -> bool:
         """The same for one who waits, lacks `short` pages, and outranks others; nobody yields in vain."""

@@ -84,10 +84,8 @@ class Scheduler:
         """The next step, or None when nobody computes."""
         self.cache.tick()
         draft = Draft(self.schedule.step_tokens)
-        retractions = self.preemption.retractions
         self.advance.into(draft)
-        if self.preemption.retractions == retractions:  # else whoever yielded would come straight back
-            self.admission.into(draft)
+        self.admission.into(draft)
         plan = draft.close(self._steps)
         if plan is not None:
             self._steps += 1

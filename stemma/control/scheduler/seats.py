@@ -47,7 +47,6 @@ class Seats:
         self._cache.release(sequence.held, sequence.tokens, sequence.landed)
         sequence.row, sequence.lease = -1, None
         if sequence.state is State.YIELDED:
-            sequence.planned = sequence.landed = 0
             self._queue.push(sequence)
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ from stemma.control.scheduler.budget import TokenRatio
 from stemma.control.scheduler.door import Door
 from stemma.core.config.engine import ScheduleConfig
 from stemma.core.types.request import Abort, Request
+from stemma.core.types.tokens import unpack
 from tests.scheduler_harness import Harness, alone, request
 
 HOPEFUL = 0.02  # conservativeness: hardly any output is expected of anyone
@@ -71,6 +72,16 @@ def test_the_newest_of_the_shortest_yields_and_loses_nothing() -> None:
         assert harness.outcomes[one.id].said == alone(one).said
         assert harness.outcomes[one.id].usages[-1].retractions == order.count(one.id)
     assert harness.scheduler.stats().retractions == len(order)
+
+
+def test_the_oldest_never_yields_however_little_it_has_said() -> None:
+    harness = tight()
+    old, new = endless("old", 1), endless("new", 2)
+    harness.add(old)
+    harness.add(request("new", unpack(new.tokens), 9, output=alone(new).tokens[:5]))
+    harness.run()
+    assert [harness.outcomes[id].usages[-1].retractions for id in ("old", "new")] == [0, 1]
+    assert harness.outcomes["new"].tokens == alone(new).tokens[5:]
 
 
 def test_cached_counts_what_was_found_first() -> None:
@@ -162,6 +173,8 @@ def test_the_ratio_falls_in_600_steps_and_rises_by_what_was_needed() -> None:
     assert abs(ratio.value - 50 / 101) < 1e-9
     ratio.reset()
     assert ratio.value == 0.7
+    ratio.learn([sequence])
+    assert ratio.value == 0.7  # never less careful than before
     assert TokenRatio(conservativeness=3.0, page_size=1).initial == 1.0
 
 

@@ -249,6 +249,13 @@ def test_siblings_compute_their_prompt_once() -> None:
     assert harness.device.tokens == 36 + 8 * (4 + 2)
 
 
+def test_whoever_scores_its_prompt_waits_for_nobody() -> None:
+    harness = Harness(page_size=4, pages=200)
+    harness.add(request("leader", range(40), 3), request("scoring", range(40), 3, logprobs_from=2))
+    harness.turn()
+    assert harness.scheduler.stats().running == 2
+
+
 def test_whoever_waits_for_a_leader_that_goes_computes_itself() -> None:
     harness = Harness(page_size=4, pages=200, schedule=schedule(step_tokens=4))
     harness.add(request("leader", range(40), 3), request("follower", range(40), 3))
