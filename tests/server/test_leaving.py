@@ -1,0 +1,88 @@
+"""A client that leaves takes its work with it: at once, streaming or not."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from stemma.core.types.request import Abort
+from tests.server.harness import House, Json, fake_engine, house, on_a_port
+
+CASES: list[tuple[str, Json, int]] = [
+    ("/generate", {"text": "a"}, 1),
+    ("/generate", {"text": ["a", "b"], "sampling_params": {"n": 2}}, 4),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "n": 2}, 2),
+    ("/v1/completions", {"prompt": ["a", "b", "c"]}, 3),
+]
+
+
+async def until_idle(h: House, works: int) -> None:
+    async with asyncio.timeout(2):
+        while h.engine.running or h.service.client.ids():
+            await asyncio.sleep(0.005)
+    left = [message for message in h.engine.sent if isinstance(message, Abort)]
+    assert len(left) >= works
+    assert {message.reason for message in left} == {"left"}
+
+
+@pytest.mark.parametrize(("path", "body", "works"), CASES)
+@pytest.mark.parametrize("chunks_seen", [-1, 0, 2])  # not a stream; a stream before its first chunk; amid
+def test_leaving(path: str, body: Json, works: int, chunks_seen: int) -> None:
+    async def main() -> None:
+        engine = fake_engine(seconds_per_chunk=0.02)
+        if chunks_seen == 0:
+            engine.hold()
+        async with house(engine) as h, on_a_port(h.app) as address:
+            host, port = address.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            content = json.dumps(body | {"stream": chunks_seen >= 0}).encode()
+            head = (
+                f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"
+            )
+            writer.write(f"{head}\r\n\r\n".encode() + content)
+            async with asyncio.timeout(5):
+                while len(engine.running) < works:
+                    await asyncio.sleep(0.002)
+                for _ in range(chunks_seen):
+                    await reader.readuntil(b"data: ")
+            writer.close()
+            await until_idle(h, works)
+            async with httpx.AsyncClient(base_url=address) as other:
+                assert (await other.get("/health")).status_code == 200
+                page = (await other.get("/metrics")).text
+            assert f'status_code="{499 if chunks_seen <= 0 else 200}"' in page
+
+    asyncio.run(main())
+
+
+def test_leaving_amid_the_body() -> None:
+    async def main() -> None:
+        async with house() as h, on_a_port(h.app) as address:
+            host, port = address.removeprefix("http://").split(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            await writer.drain()
+            writer.close()
+            async with httpx.AsyncClient(base_url=address) as other:
+                async with asyncio.timeout(2):
+                    while 'status_code="499"' not in (await other.get("/metrics")).text:
+                        await asyncio.sleep(0.005)
+            assert h.requests() == []
+
+    asyncio.run(main())
+
+
+def test_a_hundred_megabytes_over_a_socket() -> None:
+    async def main() -> None:
+        async with (
+            house() as h,
+            on_a_port(h.app) as address,
+            httpx.AsyncClient(base_url=address, timeout=30) as client,
+        ):
+            response = await client.post("/generate", content=b" " * 100_000_000)
+            assert response.status_code == 413
+            assert "33554432" in response.json()["error"]["message"]
+            assert (await client.post("/generate", json={"text": "a"})).status_code == 200
+
+    asyncio.run(main())
