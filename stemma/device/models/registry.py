@@ -18,7 +18,7 @@ from stemma.device.weights.places import Names, places
 
 
 class ModelMaker(Protocol):
-    """The class of a family: builds a Model whose parameters have no memory yet."""
+    """The class of a family: builds a Model whose parameters wait for their numbers."""
 
     names: Names  # our words for its parts -> the checkpoint's
 
@@ -42,7 +42,7 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
     spec, ops = config.model, reference_ops()
     maker = MODELS[spec.architecture]
     build = Build(spec, ops, attention, Rotary(spec, config.context, ops), getattr(torch, config.device.dtype))
-    model = maker(build).to_empty(device="cpu")
+    model = maker(build)
     waiting = places(model, maker.names)
     if config.load_format == "dummy":
         fill_random(waiting, config.seed)
