@@ -130,7 +130,6 @@ class Harness:
         could_plan = self.scheduler.can_plan
         plan = self.scheduler.plan()
         assert could_plan or plan is None
-        self.check()
         if plan is not None:
             self.plans.append(plan)
             self.flying.append(self.device.launch(plan))
@@ -139,7 +138,7 @@ class Harness:
         self.listen(self.scheduler.drain())
         while self.flying and (plan is None or len(self.flying) >= self.schedule.depth):
             self.listen(self.scheduler.absorb(self.flying.popleft()))
-            self.check()
+        self.check()
         return plan
 
     def check(self) -> None:

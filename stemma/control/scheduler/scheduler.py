@@ -9,7 +9,7 @@ from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.admit import Admission
 from stemma.control.scheduler.advance import Advance
 from stemma.control.scheduler.budget import Draft, TokenRatio
-from stemma.control.scheduler.door import Door
+from stemma.control.scheduler.gate import Gate
 from stemma.control.scheduler.ledger import Ledger
 from stemma.control.scheduler.preempt import Preemption
 from stemma.control.scheduler.queue import Queue
@@ -40,7 +40,7 @@ class Scheduler:
         seed: int = 0,
     ):
         self.schedule = schedule
-        self.door = Door(context, vocab_size, cache.pages * cache.page_size, stop_ids)
+        self.gate = Gate(context, vocab_size, cache.pages * cache.page_size, stop_ids)
         self.cache = PrefixCache(cache)
         self.queue = Queue(schedule.policy, seed)
         # A row that decodes needs one token of every step, so rows beyond the step's tokens would only wait.
@@ -75,8 +75,6 @@ class Scheduler:
         else:
             self._aborted += 1
             finish = Finish(reason="abort")
-        if abort.keep is not None:  # nothing past it is published any more
-            sequence.landed = min(sequence.landed, sequence.prompt_len + abort.keep)
         self.ledger.close(sequence)
         self._outbox.append(TokenChunk(id=abort.id, finish=finish, usage=sequence.usage(abort.keep)))
 
@@ -169,7 +167,7 @@ class Scheduler:
         if most is not None and len(self.queue) >= most:
             raise Busy("The request queue is full.")
         rank = request.priority if self.schedule.priority else 0
-        sequence = self.door.enter(request, self._requests, rank)
+        sequence = self.gate.enter(request, self._requests, rank)
         if not self.has_work:
             self.ratio.reset()
         if sequence.is_complete:

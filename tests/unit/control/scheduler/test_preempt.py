@@ -1,7 +1,7 @@
 """Admission by expected lengths, and who yields when the guess was wrong."""
 
 from stemma.control.scheduler.budget import TokenRatio
-from stemma.control.scheduler.door import Door
+from stemma.control.scheduler.gate import Gate
 from stemma.core.config.engine import ScheduleConfig
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.tokens import unpack
@@ -144,6 +144,17 @@ def test_the_pages_of_who_yielded_are_found_again() -> None:
     assert any(seat.pages for seat in again)
 
 
+def test_nobody_else_yields_while_pages_are_on_their_way() -> None:
+    harness = tight(pages=14, depth=3)
+    harness.add(*(endless(id, place) for place, id in enumerate("abc", start=1)))
+    while not harness.scheduler.seats.leaving:
+        harness.turn()
+    while harness.scheduler.seats.leaving:
+        harness.turn()
+    assert running(harness) == ["a", "b"]
+    assert harness.scheduler.stats().retractions == 1
+
+
 def test_an_abort_while_yielding_or_waiting_again() -> None:
     for delay in range(4):
         harness = tight(pages=14, depth=3)
@@ -167,8 +178,8 @@ def test_the_ratio_falls_in_600_steps_and_rises_by_what_was_needed() -> None:
     for _ in range(1000):
         ratio.decay()
     assert ratio.value == ratio.least == 0.7 * 0.14
-    door = Door(context=1000, vocab_size=40, max_total_tokens=1000, stop_ids=())
-    sequence = door.enter(request("a", [1], 100, output=[1] * 30), 0, 0)
+    gate = Gate(context=1000, vocab_size=40, max_total_tokens=1000, stop_ids=())
+    sequence = gate.enter(request("a", [1], 100, output=[1] * 30), 0, 0)
     ratio.learn([sequence])
     assert abs(ratio.value - 50 / 101) < 1e-9
     ratio.reset()
@@ -179,8 +190,8 @@ def test_the_ratio_falls_in_600_steps_and_rises_by_what_was_needed() -> None:
 
 
 def test_two_preemptions_end_the_guessing() -> None:
-    door = Door(context=10_000, vocab_size=40, max_total_tokens=100_000, stop_ids=())
-    sequence = door.enter(request("a", [1], 9000), 0, 0)
+    gate = Gate(context=10_000, vocab_size=40, max_total_tokens=100_000, stop_ids=())
+    sequence = gate.enter(request("a", [1], 9000), 0, 0)
     ratio = TokenRatio(conservativeness=1.0, page_size=10)
     assert ratio.expected_pages(sequence) == -(-(1 + int(0.7 * 4096) + 1) // 10)
     sequence.retractions = 2

@@ -5,18 +5,18 @@ from time import process_time
 import pytest
 
 from stemma.control.cache.prefix import PrefixCache
-from stemma.control.scheduler.door import Door
+from stemma.control.scheduler.gate import Gate
 from stemma.control.scheduler.queue import MOST_MATCHED, Queue
 from stemma.control.scheduler.sequence import Sequence
 from stemma.core.config.engine import CacheConfig, Policy
 from tests.scheduler_harness import request
 
-DOOR = Door(context=4096, vocab_size=1000, max_total_tokens=100_000, stop_ids=())
+GATE = Gate(context=4096, vocab_size=1000, max_total_tokens=100_000, stop_ids=())
 
 
 def sequence(arrival: int, *prompt: int, max_new_tokens: int = 4, priority: int = 0, rank: int = 0) -> Sequence:
     asked = request(str(arrival), prompt or (1,), max_new_tokens, priority=priority)
-    return DOOR.enter(asked, arrival, rank)
+    return GATE.enter(asked, arrival, rank)
 
 
 def cache_with(*prefixes: tuple[int, ...]) -> PrefixCache:

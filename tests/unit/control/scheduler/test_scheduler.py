@@ -5,9 +5,10 @@ from random import Random
 
 import pytest
 
+from stemma.control.cache.radix import Hit
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.base.errors import Bug
-from stemma.core.config.engine import CacheConfig, ScheduleConfig
+from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.request import Abort
 from stemma.core.types.step import RowPlan, RowResult, Seat, StepResult
@@ -299,6 +300,15 @@ def test_nobody_is_asked_to_compute_when_all_is_known() -> None:
     assert state() == (False, False)
 
 
+def test_an_idle_engine_guesses_anew() -> None:
+    harness = Harness()
+    harness.add(request("a", [1], 20, ignore_eos=True))
+    harness.run()
+    assert harness.scheduler.stats().token_ratio < 0.7
+    harness.add(request("b", [1]))
+    assert harness.scheduler.stats().token_ratio == 0.7
+
+
 def test_results_that_do_not_fit_their_plan_are_bugs() -> None:
     scheduler = Scheduler(CacheConfig(pages=9, page_size=1), schedule(), 20, 40, ())
     with pytest.raises(Bug, match="out of turn"):
@@ -310,6 +320,27 @@ def test_results_that_do_not_fit_their_plan_are_bugs() -> None:
         with pytest.raises(Bug):
             scheduler.absorb(StepResult(step=plan.step, rows=rows))
         scheduler = Scheduler(CacheConfig(pages=9, page_size=1), schedule(), 20, 40, ())
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "lpm", "dfs-weight", "lof", "random"])
+def test_a_long_queue_does_not_slow_a_step(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks into the cache are counted, not seconds: a few a step, whether ten wait or ten thousand."""
+    limits = ScheduleConfig(max_running=4, max_queued=None, step_tokens=64, policy=policy)
+    harness = Harness(pages=16, page_size=1, schedule=limits)
+    harness.add(*(request(str(number), [number % 40, 1], 9, ignore_eos=True) for number in range(10_000)))
+    cache = harness.scheduler.cache
+    looks = 0
+    match = cache.match
+
+    def counted(tokens: "array[int]", salt: str, limit: int) -> Hit:
+        nonlocal looks
+        looks += 1
+        return match(tokens, salt, limit)
+
+    monkeypatch.setattr(cache, "match", counted)
+    for _ in range(50):
+        assert harness.turn() is not None
+    assert looks <= 50 * 2 * 3  # two for each who is seated, two for the first who does not fit
 
 
 def test_the_same_input_gives_the_same_plans() -> None:

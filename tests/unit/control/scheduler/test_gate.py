@@ -1,13 +1,13 @@
 import pytest
 
-from stemma.control.scheduler.door import Door
+from stemma.control.scheduler.gate import Gate
 from stemma.core.base.errors import BadRequest, TooLong
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
 from tests.scheduler_harness import request
 
-DOOR = Door(context=20, vocab_size=100, max_total_tokens=16, stop_ids=(2, 3))
+GATE = Gate(context=20, vocab_size=100, max_total_tokens=16, stop_ids=(2, 3))
 
 
 @pytest.mark.parametrize(
@@ -33,33 +33,33 @@ DOOR = Door(context=20, vocab_size=100, max_total_tokens=16, stop_ids=(2, 3))
 )
 def test_what_is_wrong_is_named(asked: Request, field: str, says: str) -> None:
     with pytest.raises(BadRequest, match=says) as caught:
-        DOOR.enter(asked, 0, 0)
+        GATE.enter(asked, 0, 0)
     assert caught.value.field == field
     assert caught.value.status == 400
 
 
 def test_a_prompt_must_leave_room_for_an_answer() -> None:
-    door = Door(context=20, vocab_size=100, max_total_tokens=1000, stop_ids=())
-    assert door.enter(request("a", [1] * 19, None), 0, 0).limit == 20
-    assert door.enter(request("a", [1] * 20, 0), 0, 0).limit == 20
+    gate = Gate(context=20, vocab_size=100, max_total_tokens=1000, stop_ids=())
+    assert gate.enter(request("a", [1] * 19, None), 0, 0).limit == 20
+    assert gate.enter(request("a", [1] * 20, 0), 0, 0).limit == 20
     for length, most in ((20, 1), (20, None), (21, 0)):
         with pytest.raises(TooLong, match="at most 19 tokens"):
-            door.enter(request("a", [1] * length, most), 0, 0)
+            gate.enter(request("a", [1] * length, most), 0, 0)
 
 
 def test_the_output_ends_with_the_context() -> None:
-    assert Door(20, 100, 1000, ()).enter(request("a", [1] * 15, 500), 0, 0).limit == 20
+    assert Gate(20, 100, 1000, ()).enter(request("a", [1] * 15, 500), 0, 0).limit == 20
 
 
 def test_what_exceeds_all_pages_is_refused() -> None:
     # The last token's KV is never needed: 12 + 5 tokens fit into 16 slots.
-    assert DOOR.enter(request("a", [1] * 12, 5), 0, 0).end == 16
+    assert GATE.enter(request("a", [1] * 12, 5), 0, 0).end == 16
     with pytest.raises(TooLong, match="12 prompt and 6 output tokens need more than the 16 tokens"):
-        DOOR.enter(request("a", [1] * 12, 6), 0, 0)
+        GATE.enter(request("a", [1] * 12, 6), 0, 0)
     with pytest.raises(TooLong):
-        DOOR.enter(request("a", [1] * 12, None), 0, 0)
+        GATE.enter(request("a", [1] * 12, None), 0, 0)
 
 
 def test_stop_ids_are_the_models_and_the_requests() -> None:
-    assert DOOR.enter(request("a", [1], stop_token_ids=(7, 2)), 0, 0).stop_ids == (2, 3, 7)
-    assert DOOR.enter(request("a", [1], stop_token_ids=(7, 2), ignore_eos=True), 0, 0).stop_ids == ()
+    assert GATE.enter(request("a", [1], stop_token_ids=(7, 2)), 0, 0).stop_ids == (2, 3, 7)
+    assert GATE.enter(request("a", [1], stop_token_ids=(7, 2), ignore_eos=True), 0, 0).stop_ids == ()

@@ -9,7 +9,7 @@ from stemma.core.types.request import Request
 from stemma.core.types.tokens import unpack
 
 
-class Door:
+class Gate:
     """Request -> Sequence, or an error that names what was wrong.
 
     The front has checked the same; here it keeps a faulty front from harming the requests of others.
