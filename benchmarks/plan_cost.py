@@ -49,7 +49,7 @@ def microseconds(rows: int, queued: int, policy: Policy) -> float:
     scheduler = Scheduler(cache, limits, context=4096, vocab_size=32_000, stop_ids=(2,))
     for number in range(rows + queued):
         scheduler.add(request(number))
-    took = []
+    took: list[float] = []
     while len(took) < STEPS:
         began = time.perf_counter()
         plan = scheduler.plan()
