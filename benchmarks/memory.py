@@ -1,0 +1,115 @@
+"""The ledger of `stemma plan` against an engine that lives: private bytes after the largest step.
+
+    python benchmarks/memory.py [MODEL] [options of stemma serve]
+
+Starts a server, sends prompts that fill the largest step and have every token's log-probability taken,
+then decodes all rows together, and reads the private memory (RssAnon) of the engine process. Prints one
+JSON line: `planned` is the ledger's sum, `after` what the process holds when all is done, `peak` the most
+on the way.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from stemma.cli.child import serving  # noqa: E402
+from stemma.core.config.ask import ask_from  # noqa: E402
+from stemma.core.config.flags import Parser, add_options, given  # noqa: E402
+from stemma.core.config.machine import probe  # noqa: E402
+from stemma.core.config.resolve import Settled, resolve  # noqa: E402
+
+DECODES = 4  # tokens that each row generates
+
+
+def resident_bytes(pid: int, kind: str) -> int:
+    """A line of /proc/PID/status: RssAnon is a process's own memory, VmHWM the most that was ever resident."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) << 10
+    raise OSError(f"/proc/{pid}/status tells no {kind}")
+
+
+def forget_peak(pid: int) -> None:
+    """VmHWM begins anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def engine_pid() -> int:
+    """The engine process: our grandchild."""
+    for child in psutil.Process().children(recursive=True):
+        if "stemma.engine.process" in child.cmdline():
+            return child.pid
+    raise RuntimeError("there is no engine process")
+
+
+def generate(url: str, key: str, **body: object) -> None:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(f"{url}/generate", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=1800) as answer:
+        answer.read()
+
+
+def exercise(url: str, key: str, settled: Settled) -> None:
+    """The largest steps that this configuration allows."""
+    schedule, context, vocabulary = settled.engine.schedule, settled.engine.context, settled.engine.model.vocab_size
+    rows = min(schedule.max_running, settled.ledger.tokens // (DECODES + 2))
+
+    def prompt(number: int, length: int) -> list[int]:
+        return [(number * 7919 + position * 31) % (vocabulary // 2) for position in range(length)]
+
+    long = min(max(context // 2, min(context, 2 * schedule.step_tokens)), settled.ledger.tokens) - DECODES - 1
+    sampling = {"max_new_tokens": DECODES, "ignore_eos": True, "temperature": 1.0}
+    ask = {"sampling_params": sampling, "return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 5}
+    generate(url, key, input_ids=prompt(0, long), **ask)
+    each = max(1, min(schedule.step_tokens // rows, settled.ledger.tokens // rows - DECODES - 1))
+    with ThreadPoolExecutor(rows) as pool:
+        list(pool.map(lambda row: generate(url, key, input_ids=prompt(row, each), **ask), range(1, rows + 1)))
+
+
+def main() -> None:
+    parser = Parser("memory.py", "memory.py [MODEL] [options]", "Hold the ledger against a living engine.")
+    parser.add_argument("model", nargs="?", metavar="MODEL")
+    add_options(parser, without=("server",))
+    options = given(parser.parse(sys.argv[1:]))
+    machine = probe()
+    settled = resolve(ask_from(options), machine)
+    with serving(options) as (url, key):
+        pid = engine_pid()
+        loaded = resident_bytes(pid, "RssAnon")
+        forget_peak(pid)
+        exercise(url, key, settled)
+        after = resident_bytes(pid, "RssAnon")
+        # The files that it maps, libraries, stay as they are: what is left of the peak is its own.
+        peak = resident_bytes(pid, "VmHWM") - resident_bytes(pid, "RssFile")
+    planned = settled.ledger.private_bytes
+    result = {
+        "bench": "memory",
+        "model": settled.serve.served_model_name,
+        "planned": planned,
+        "loaded": loaded,
+        "after": after,
+        "peak": peak,
+        "error_percent": round(100 * (planned / after - 1), 2),
+        "peak_error_percent": round(100 * (planned / peak - 1), 2),
+        "lines": {line.name: line.bytes for line in settled.ledger.lines if not line.mapped},
+        "options": options,
+        "machine": machine.name,
+        "python": platform.python_version(),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
