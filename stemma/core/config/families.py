@@ -25,6 +25,10 @@ _ROPE_KINDS: dict[str, RopeKind] = {
     "default": "default", "linear": "linear", "dynamic": "dynamic", "yarn": "yarn",
     "llama3": "llama3", "longrope": "longrope", "su": "longrope",
 }  # fmt: skip
+_ACTIVATIONS = {
+    "silu": "silu", "swish": "silu", "relu": "relu",
+    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+}  # fmt: skip
 _SCALED_FROM_ORIGINAL = ("yarn", "llama3", "longrope")
 
 
@@ -106,6 +110,8 @@ def _spec(file: Path, fields: dict[str, Any]) -> ModelSpec:
     dtype = (config.dtype or config.torch_dtype or "float32").removeprefix("torch.")
     if dtype not in DTYPE_BYTES:
         raise CheckpointError(f"dtype {dtype!r} is not served; there are {', '.join(DTYPE_BYTES)}")
+    if config.hidden_act not in _ACTIVATIONS:
+        raise CheckpointError(f"hidden_act {config.hidden_act!r} is not served; there are {', '.join(_ACTIVATIONS)}")
     heads = config.num_attention_heads
     generation = file.with_name("generation_config.json")
     stops = _decode(generation, _Generation).eos_token_id if generation.exists() else None
@@ -129,7 +135,7 @@ def _spec(file: Path, fields: dict[str, Any]) -> ModelSpec:
         output_bias=has_bias,
         mlp_bias=architecture == "LlamaForCausalLM" and config.mlp_bias,
         qk_norm=architecture == "Qwen3ForCausalLM",
-        activation=config.hidden_act,
+        activation=_ACTIVATIONS[config.hidden_act],
         dtype=dtype,  # type: ignore[arg-type]  # checked above
         stop_ids=_ids(config.eos_token_id if stops is None else stops),
         bos_id=next(iter(_ids(config.bos_token_id)), None),

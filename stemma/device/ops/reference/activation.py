@@ -11,13 +11,10 @@ from torch import Tensor
 
 from stemma.device.ops.reference.pieces import exact
 
-_tanh_gelu = partial(torch.nn.functional.gelu, approximate="tanh")
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": torch.nn.functional.silu,
-    "swish": torch.nn.functional.silu,
     "gelu": torch.nn.functional.gelu,
-    "gelu_new": _tanh_gelu,
-    "gelu_pytorch_tanh": _tanh_gelu,
+    "gelu_tanh": partial(torch.nn.functional.gelu, approximate="tanh"),
     "relu": torch.relu,
 }
 
