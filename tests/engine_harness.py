@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stemma.core.config.families import read_model_spec
-
 from stemma.core.config.engine import CacheConfig, DeviceConfig, DType, EngineConfig, Policy, ScheduleConfig
+from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, FromEngine, Stats, ToEngine
 from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.request import Request
@@ -104,6 +103,7 @@ def engine_config(
     max_running: int = 16,
     step_tokens: int = 64,
     policy: Policy = "fcfs",
+    conservativeness: float = 1.0,
     depth: int = 1,
     threads: int = 1,
     context: int = 256,
@@ -116,7 +116,12 @@ def engine_config(
         seed=0,
         cache=CacheConfig(pages=pages, page_size=page_size, radix=radix),
         schedule=ScheduleConfig(
-            max_running=max_running, max_queued=None, step_tokens=step_tokens, policy=policy, depth=depth
+            max_running=max_running,
+            max_queued=None,
+            step_tokens=step_tokens,
+            policy=policy,
+            conservativeness=conservativeness,
+            depth=depth,
         ),
         device=DeviceConfig(dtype=dtype, kv_dtype=dtype, threads=threads),
     )

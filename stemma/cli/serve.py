@@ -21,9 +21,8 @@ def serve(argv: Sequence[str]) -> int:
     from stemma.front.server.listen import listen
     from stemma.front.service.watch import EngineProcess
 
-    door, process = listen(settled.serve), EngineProcess(settled.engine)
+    with listen(settled.serve) as door, EngineProcess(settled.engine) as process:
+        # The engine starts while the rest of the front, which takes longer to import, comes in.
+        from stemma.front.server.launch import serve as run
 
-    # The engine starts while the rest of the front, which takes longer to import, comes in.
-    from stemma.front.server.launch import serve as run
-
-    return run(process, door, settled.engine, settled.serve)
+        return run(process, door, settled.engine, settled.serve)

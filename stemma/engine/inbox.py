@@ -6,7 +6,8 @@ from typing import assert_never
 import msgspec
 
 from stemma.control.scheduler.scheduler import Scheduler
-from stemma.core.types.control import AskStats, EngineReady, Flush, Hello, Reply, ToEngine
+from stemma.core.types.control import AskStats, Chunks, EngineReady, Flush, Hello, Reply, ToEngine
+from stemma.core.types.output import Finish, TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.wire.channel import EngineChannel
 from stemma.engine.outbox import Outbox
@@ -32,8 +33,10 @@ class Inbox:
     def _handle(self, message: ToEngine) -> None:
         match message:
             case Request():
-                self._outbox.expect(message.id, message.reply_to)
-                self._scheduler.add(message)
+                if self._outbox.expect(message.id, message.reply_to):
+                    self._scheduler.add(message)
+                else:
+                    self._outbox.reply(message.reply_to, Chunks(chunks=(taken(message.id),)))
             case Abort():
                 self._scheduler.abort(message)
             case Hello(front=front):
@@ -51,3 +54,9 @@ class Inbox:
                 self._outbox.reply(front, Reply(id=id, stats=stats))
             case _ as never:
                 assert_never(never)
+
+
+def taken(id: str) -> TokenChunk:
+    """What a front hears whose request bears an id that another front's request has."""
+    message = f"a request with the id {id!r} is being served already; choose another"
+    return TokenChunk(id=id, finish=Finish(reason="error", code=400, detail=message))

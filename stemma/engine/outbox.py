@@ -15,8 +15,12 @@ class Outbox:
         self._channel = channel
         self._front_of: dict[str, int] = {}
 
-    def expect(self, id: str, front: int) -> None:
+    def expect(self, id: str, front: int) -> bool:
+        """False: the id is taken by a request that has not ended."""
+        if id in self._front_of:
+            return False
         self._front_of[id] = front
+        return True
 
     def reply(self, front: int, message: FromEngine) -> None:
         self._channel.send(front, message)

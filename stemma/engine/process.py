@@ -40,7 +40,7 @@ def main() -> int:
     try:
         loop, ready = build_loop(config, channel, bar() if sys.stderr.isatty() else None)
     except StemmaError as error:
-        print(error.message, file=sys.stderr)
+        sys.stderr.write(f"{error.message}\n")
         return REFUSED
     log.info("ready in %.2f s: %d tokens of cache", ready.startup_seconds, ready.max_total_tokens)
     try:
@@ -66,7 +66,8 @@ def bar() -> Callable[[int, int], None]:
         filled = 30 * done // whole
         end = "\n" if done >= whole else ""
         line = f"\rloading [{'#' * filled}{'.' * (30 - filled)}] {format_bytes(done)} of {format_bytes(whole)}"
-        print(line, end=end, file=sys.stderr, flush=True)
+        sys.stderr.write(line + end)
+        sys.stderr.flush()
 
     return show
 

@@ -21,7 +21,8 @@ ROOMS = {
     "core/wire": Room(("core/base", "core/types"), 370),
     "front/text": Room(NOUNS, 660),
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1080),
-    "front/server": Room((*NOUNS, "front/service"), 2600),
+    "front/dialect": Room((*NOUNS, "front/service"), 900),
+    "front/server": Room((*NOUNS, "core/wire", "front/service", "front/dialect"), 2200),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache"), 2070),
     "device/ops": Room(("core/base",), 1000),
@@ -44,7 +45,7 @@ ROOMS = {
         1700,
     ),
     "engine": Room((*NOUNS, "core/wire", "control/cache", "control/scheduler", "device/worker"), 910),
-    "offline": Room((*NOUNS, "core/wire", "front/service", "control/scheduler", "device/worker", "engine"), 240),
+    "offline": Room((*NOUNS, "core/wire", "front/service", "front/dialect", "engine"), 270),
     "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline"), 700),
     "stemma": Room(("core/types", "offline"), 60),
 }

@@ -5,18 +5,19 @@ the system may take back at any time. Admission, `stemma plan` and the start of 
 numbers; `benchmarks/memory.py` holds them against a process that lives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.engine import EngineConfig
-from stemma.core.config.model import DTYPE_BYTES, kv_bytes_per_token, parameter_count
+from stemma.core.config.model import DTYPE_BYTES, kv_bytes_per_token, parameter_count, rotary_table_bytes
 
-# What a process that has imported torch and the engine takes before it loads anything: measured.
-RUNTIME_BYTES = 155 << 20
+RUNTIME_BYTES = 148 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
 HEAD_ROWS = 256  # the head is applied to so many rows at a time
+ATTENTION_KEYS = 4096  # attention gathers so many keys at a time
+ATTENTION_TILE = 16  # and compares them with so many rows of queries
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -80,16 +81,38 @@ def ledger_of(config: EngineConfig, limit_bytes: int) -> Ledger:
 
 
 def _fixed_lines(config: EngineConfig) -> Sequence[Line]:
-    return (_weights_line(config), _step_line(config), _logits_line(config), _runtime_line())
+    return (
+        *_weights_lines(config),
+        _rotary_line(config),
+        _step_line(config),
+        _logits_line(config),
+        Line(name="runtime", bytes=RUNTIME_BYTES, how="Python, torch and its threads"),
+    )
 
 
-def _weights_line(config: EngineConfig) -> Line:
-    parameters, dtype = parameter_count(config.model), config.device.dtype
-    return Line(
+def _weights_lines(config: EngineConfig) -> Iterator[Line]:
+    parameters, dtype, stored = parameter_count(config.model), config.device.dtype, config.model.dtype
+    yield Line(
         name="weights",
         bytes=parameters * DTYPE_BYTES[dtype],
         how=f"{parameters:,} parameters in {dtype}",
         option="--dtype",
+    )
+    if config.load_format != "dummy":
+        yield Line(
+            name="checkpoint",
+            bytes=parameters * DTYPE_BYTES[stored],
+            how=f"{stored}, mapped while it is read",
+            mapped=True,
+        )
+
+
+def _rotary_line(config: EngineConfig) -> Line:
+    return Line(
+        name="rotary tables",
+        bytes=rotary_table_bytes(config.model, config.context),
+        how=f"cosines and sines of {config.context:,} positions",
+        option="--context-length",
     )
 
 
@@ -105,28 +128,32 @@ def _cache_line(config: EngineConfig) -> Line:
 
 
 def _step_line(config: EngineConfig) -> Line:
-    """The widest moment of a layer: the feed-forward, or attention, whichever holds more."""
-    spec, tokens = config.model, config.schedule.step_tokens
-    heads = spec.head_dim * (spec.heads + 2 * spec.kv_heads)
-    residual = 2 * spec.hidden
-    widest = residual + max(heads + 2 * spec.heads * spec.head_dim, 3 * spec.intermediate)
+    """The widest moment of a layer: its feed-forward part or its attention, beside what bypasses both."""
+    spec, tokens, width = config.model, config.schedule.step_tokens, DTYPE_BYTES[config.device.dtype]
+    bypass = 2 * tokens * spec.hidden * width
+    feed_forward = 5 * tokens * spec.intermediate * width  # gate and up, the gate copied, activated and joined
     return Line(
         name="largest step",
-        bytes=tokens * widest * DTYPE_BYTES[config.device.dtype],
+        bytes=bypass + max(feed_forward, _attention_bytes(config)),
         how=f"{tokens:,} tokens through the widest layer",
         option="--chunked-prefill-size",
     )
 
 
+def _attention_bytes(config: EngineConfig) -> int:
+    """What the reference attention works on: keys and values in float32, scores, and the queries four times."""
+    spec = config.model
+    gathered = ATTENTION_KEYS * spec.kv_heads * spec.head_dim * (2 * 4 + DTYPE_BYTES[config.device.kv_dtype])
+    scores = 3 * ATTENTION_KEYS * spec.kv_heads * ATTENTION_TILE * 4
+    return gathered + scores + 4 * config.schedule.step_tokens * spec.heads * spec.head_dim * 4
+
+
 def _logits_line(config: EngineConfig) -> Line:
-    rows = min(HEAD_ROWS, config.schedule.step_tokens)
+    rows, dtype = min(HEAD_ROWS, config.schedule.step_tokens), config.device.dtype
+    width = DTYPE_BYTES["float32"] + (DTYPE_BYTES[dtype] if dtype != "float32" else 0)
     return Line(
         name="logits",
-        bytes=2 * rows * config.model.vocab_size * DTYPE_BYTES["float32"],
-        how=f"{rows} rows of {config.model.vocab_size:,} in float32, twice",
+        bytes=rows * config.model.vocab_size * width,
+        how=f"{rows} rows of {config.model.vocab_size:,} at a time, in {dtype} and in float32",
         option="--chunked-prefill-size",
     )
-
-
-def _runtime_line() -> Line:
-    return Line(name="runtime", bytes=RUNTIME_BYTES, how="Python, torch and its threads")

@@ -48,6 +48,11 @@ class Stats(Struct, frozen=True, kw_only=True):
     output_tokens_per_second: float = 0.0  # over the last steps
     uptime_seconds: float = 0.0
 
+    @property
+    def used_pages(self) -> int:
+        """Held by requests."""
+        return self.pages - self.free_pages - self.cached_pages
+
 
 class EngineReady(Struct, frozen=True, kw_only=True, tag="ready"):
     """What the door needs to know to check requests: said once, when the model is loaded."""

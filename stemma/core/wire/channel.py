@@ -9,6 +9,10 @@ from typing import Protocol
 from stemma.core.types.control import FromEngine, ToEngine
 
 
+class Closed(Exception):
+    """The other end will say nothing more."""
+
+
 class FrontChannel(Protocol):
     """A front's end. Used from one event loop."""
 
@@ -25,7 +29,10 @@ class EngineChannel(Protocol):
     """The engine's end. Used from one thread."""
 
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
-        """All messages that are there. With none: waits for the first at most so long; None: for ever."""
+        """All messages that are there. With none: waits for the first at most so long; None: for ever.
+
+        Raises Closed when every front has closed its end for good.
+        """
 
     def send(self, front: int, message: FromEngine) -> bool:
         """Hand a message over; never blocks. False: the front is gone, or too far behind to get more."""

@@ -4,12 +4,13 @@ import asyncio
 from queue import Empty, SimpleQueue
 
 from stemma.core.types.control import FromEngine, ToEngine
+from stemma.core.wire.channel import Closed
 
 
 class LocalFrontChannel:
     """The front's end; made inside the event loop that uses it."""
 
-    def __init__(self, to_engine: "SimpleQueue[ToEngine]"):
+    def __init__(self, to_engine: "SimpleQueue[ToEngine | None]"):
         self._to_engine = to_engine
         self._loop = asyncio.get_running_loop()
         self._received: asyncio.Queue[FromEngine] = asyncio.Queue()
@@ -29,24 +30,26 @@ class LocalFrontChannel:
         return True
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._to_engine.put(None)
 
 
 class LocalEngineChannel:
     """The engine's end. There is one front, whatever its number."""
 
-    def __init__(self, from_front: "SimpleQueue[ToEngine]", front: LocalFrontChannel):
+    def __init__(self, from_front: "SimpleQueue[ToEngine | None]", front: LocalFrontChannel):
         self._from_front = from_front
         self._front = front
 
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
         messages: list[ToEngine] = []
         try:
-            messages.append(self._from_front.get(timeout_seconds != 0, timeout_seconds or None))
-            while True:
-                messages.append(self._from_front.get_nowait())
+            message = self._from_front.get(timeout_seconds != 0, timeout_seconds or None)
+            while message is not None:
+                messages.append(message)
+                message = self._from_front.get_nowait()
         except Empty:
             return messages
+        raise Closed
 
     def send(self, front: int, message: FromEngine) -> bool:
         return self._front.deliver(message)
@@ -57,6 +60,6 @@ class LocalEngineChannel:
 
 def local_channel() -> tuple[LocalFrontChannel, LocalEngineChannel]:
     """Both ends, made inside the front's event loop."""
-    queue: SimpleQueue[ToEngine] = SimpleQueue()
+    queue: SimpleQueue[ToEngine | None] = SimpleQueue()
     front = LocalFrontChannel(queue)
     return front, LocalEngineChannel(queue, front)

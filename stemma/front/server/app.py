@@ -10,14 +10,15 @@ from starlette.routing import Route
 
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.serve import ServeConfig
+from stemma.front.dialect.defaults import read_defaults
+from stemma.front.dialect.gather import Runs
+from stemma.front.dialect.native import Native
 from stemma.front.server.admin import Admin
 from stemma.front.server.auth import Keys
-from stemma.front.server.defaults import read_defaults
 from stemma.front.server.endpoint import Door, Endpoint
 from stemma.front.server.errors import json_response
-from stemma.front.server.gather import Runs
 from stemma.front.server.metrics import Metrics
-from stemma.front.server.native import Native
+from stemma.front.server.native import Generate
 from stemma.front.server.openai.chat import Chat
 from stemma.front.server.openai.completions import Completions
 from stemma.front.server.openai.models import Models
@@ -46,8 +47,8 @@ def build_app(service: Service, serve: ServeConfig, engine: EngineConfig) -> Sta
 def endpoints(service: Service, serve: ServeConfig, engine: EngineConfig, metrics: Metrics) -> list[Endpoint]:
     """Everything that can be asked, who may ask it, and in whose words an error is told."""
     defaults = read_defaults(serve)
-    runs = Runs(service, metrics, serve.stream_interval)
-    native = Native(service, runs, serve, defaults)
+    runs = Runs(service, serve.stream_interval, metrics.watch)
+    native = Generate(Native(service, runs, defaults.native, serve.weight_version), serve.incremental_streaming)
     chat = Chat(service, runs, serve, defaults)
     completions = Completions(service, runs, serve, defaults)
     models = Models(serve, engine.context)

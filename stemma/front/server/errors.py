@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 from starlette.responses import Response
 
-from stemma.core.base.errors import BadRequest, Bug, Busy, EngineDead, StemmaError
-from stemma.core.types.output import Finish
+from stemma.core.base.errors import BadRequest, Bug, StemmaError
+from stemma.front.dialect.body import Misfit
 
 Style = Literal["native", "generate", "openai"]
 
@@ -20,10 +20,6 @@ class TooLarge(BadRequest):
     """The body has more bytes than this server reads."""
 
     status = 413
-
-
-class Misfit(BadRequest):
-    """A value that its field's type does not admit, or a body that is no JSON."""
 
 
 class Left(Exception):
@@ -75,13 +71,3 @@ def known(error: Exception) -> StemmaError:
         return error
     log.error("unexpected error while answering", exc_info=error)
     return Bug("an internal error; the server's log tells more")
-
-
-def refusal(finish: Finish | None) -> StemmaError | None:
-    """What to raise for an end that is not an answer: the engine refused the request, or died with it."""
-    if finish is None or finish.code == 200:
-        return None
-    message = str(finish.detail or "the request was aborted")
-    if finish.code == 503:
-        return Busy(message) if finish.reason == "abort" else EngineDead(message)
-    return BadRequest(message) if 400 <= finish.code < 500 else StemmaError(message)

@@ -15,6 +15,7 @@ from stemma.core.base.clock import process_seconds
 from stemma.core.base.log import set_up_logging
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.serve import ServeConfig
+from stemma.core.wire.zmq import ZmqFrontChannel
 from stemma.front.server.app import build_app
 from stemma.front.service.client import EngineClient
 from stemma.front.service.connect import connect
@@ -29,14 +30,20 @@ log = logging.getLogger("server")
 def serve(process: EngineProcess, door: socket.socket, engine: EngineConfig, config: ServeConfig) -> int:
     """Serve until interrupted; returns the exit status. `process` was started, `door` listens already."""
     set_up_logging("server", config.log_level)
-    try:
-        return asyncio.run(run(process, door, engine, config))
-    finally:
-        process.end()
+    return asyncio.run(run(process, door, engine, config))
 
 
 async def run(process: EngineProcess, door: socket.socket, engine: EngineConfig, config: ServeConfig) -> int:
-    service = connect(config, process.address)
+    try:
+        return await run_beside(process, door, engine, config)
+    finally:
+        # Here and not after the event loop: a thread of the loop waits for the engine's end.
+        await asyncio.to_thread(process.end)
+
+
+async def run_beside(process: EngineProcess, door: socket.socket, engine: EngineConfig, config: ServeConfig) -> int:
+    """Serve until interrupted, or until there is no engine and will be none."""
+    service = connect(config, ZmqFrontChannel(process.address))
     http = Server(uvicorn_config(build_app(service, config, engine)))
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()

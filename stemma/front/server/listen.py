@@ -1,5 +1,6 @@
 """The port, taken before anything else is started."""
 
+import os
 import socket
 
 from stemma.core.base.errors import ConfigError
@@ -14,7 +15,7 @@ def listen(serve: ServeConfig) -> socket.socket:
     try:
         return socket.create_server((serve.host, serve.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise ConfigError(
             f"cannot listen on {serve.host}:{serve.port}: {reason}; choose another --port or --host"
         ) from None

@@ -32,9 +32,9 @@ GAUGES: tuple[Row, ...] = (
         "share of prompt tokens found in the cache",
         lambda s: s.cached_tokens / max(1, s.prompt_tokens),
     ),
-    ("token_usage", "share of the pages held by requests", lambda s: used_pages(s) / max(1, s.pages)),
-    ("num_used_tokens", "tokens of cache held by requests", lambda s: used_pages(s) * s.page_size),
-    ("kv_used_tokens", "tokens of cache held by requests", lambda s: used_pages(s) * s.page_size),
+    ("token_usage", "share of the pages held by requests", lambda s: s.used_pages / max(1, s.pages)),
+    ("num_used_tokens", "tokens of cache held by requests", lambda s: s.used_pages * s.page_size),
+    ("kv_used_tokens", "tokens of cache held by requests", lambda s: s.used_pages * s.page_size),
     ("kv_available_tokens", "tokens of cache that nobody holds", lambda s: s.free_pages * s.page_size),
     ("kv_evictable_tokens", "tokens of cache kept for reuse only", lambda s: s.cached_pages * s.page_size),
     ("max_total_num_tokens", "tokens of cache in all", lambda s: s.pages * s.page_size),
@@ -46,10 +46,6 @@ COUNTERS: tuple[Row, ...] = (
     ("num_retracted_requests", "requests that lost their row and came back", lambda s: s.retractions),
     ("num_steps", "forward passes", lambda s: s.steps),
 )
-
-
-def used_pages(stats: Stats) -> int:
-    return stats.pages - stats.free_pages - stats.cached_pages
 
 
 class SchedulerSeries(Collector):

@@ -3,181 +3,34 @@
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Annotated
 
-from msgspec import Meta, Raw
 from starlette.types import ASGIApp
 
-from stemma.core.base.errors import BadRequest
-from stemma.core.config.serve import ServeConfig
-from stemma.core.types.sampling import LogprobSpec, SamplingParams, TokenId
-from stemma.core.types.tokens import unpack
-from stemma.front.server.body import Later, decode
-from stemma.front.server.bounds import MAX_BATCH, MAX_CHOSEN, Name, Priority, RequestId, Top
-from stemma.front.server.defaults import Defaults
+from stemma.front.dialect.body import decode
+from stemma.front.dialect.native import GenerateBody, Item, Native
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
-from stemma.front.server.gather import Progress, Runs
-from stemma.front.server.native_answer import Form, render
-from stemma.front.server.prompts import Prompt, each, located, request_ids, token_lists
-from stemma.front.server.sampling import read_sampling
 from stemma.front.server.sse import Events, EventStream, event
-from stemma.front.service.service import Service
-from stemma.front.service.work import Work
-
-_NULL = Raw(b"null")
-Start = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 
 
-class GenerateBody(Later, kw_only=True):
-    """The body of `/generate`. A list in place of a value holds one value for each prompt of the batch."""
-
-    text: str | list[str] | None = None
-    input_ids: list[TokenId | list[TokenId]] | None = None
-    sampling_params: dict[str, object] | list[dict[str, object]] | None = None
-    rid: RequestId | list[RequestId] | None = None
-    stream: bool | None = False
-    return_logprob: bool | list[bool] | None = None
-    logprob_start_len: Start | list[Start] | None = None
-    top_logprobs_num: Top | list[Top] | None = None
-    token_ids_logprob: list[TokenId | list[TokenId]] | None = None
-    return_text_in_logprobs: bool | None = False
-    return_prompt_token_ids: bool | None = False
-    priority: Priority | None = None
-    extra_key: Name | list[Name] | None = None
-    cache_salt: Name | list[Name] | None = None
-
-    input_embeds: Raw = _NULL
-    image_data: Raw = _NULL
-    video_data: Raw = _NULL
-    audio_data: Raw = _NULL
-    session_params: Raw = _NULL
-    lora_path: Raw = _NULL
-    custom_logit_processor: Raw = _NULL
-    return_hidden_states: Raw = _NULL
-    return_routed_experts: Raw = _NULL
-    return_indexer_topk: Raw = _NULL
-    return_sampling_mask: Raw = _NULL
-    return_flat_raw_top_logprobs: Raw = _NULL
-    return_flat_raw_output_top_logprobs: Raw = _NULL
-    return_entropy: Raw = _NULL
-    return_bytes: Raw = _NULL
-    max_thinking_tokens: Raw = _NULL
-    watermark: Raw = _NULL
-    positional_embed_overrides: Raw = _NULL
-    bootstrap_host: Raw = _NULL
-    bootstrap_room: Raw = _NULL
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One prompt of a request, ready to run, and how its answers look. The first of them has number `first`."""
-
-    work: Work
-    form: Form
-    first: int
-
-
-class Native:
+class Generate:
     """The native route."""
 
-    def __init__(self, service: Service, runs: Runs, serve: ServeConfig, defaults: Defaults):
-        self._service = service
-        self._runs = runs
-        self._serve = serve
-        self._defaults = defaults.native
+    def __init__(self, native: Native, is_incremental: bool):
+        self._native = native
+        self._is_incremental = is_incremental
 
     async def generate(self, call: Call) -> ASGIApp:
         started = time.monotonic()
         body = decode(call.body, GenerateBody)
         body.refuse_later()
-        items, is_many = await aside(call, self._items, body, started)
+        items, is_many = await aside(call, self._native.items, body, started)
         if body.stream:
             return await EventStream.open(self._events(items, is_many), "generate")
-        answers = await self._runs.answers([item.work for item in items])
-        results = [render(answer, item.form) for item, of in zip(items, answers, strict=True) for answer in of]
+        results = await self._native.answers(items)
         return json_response(results if is_many else results[0])
 
     async def _events(self, items: Sequence[Item], is_many: bool) -> Events:
-        answers = [[Progress(item.work.id_of(index)) for index in range(item.work.n)] for item in items]
-        async with aclosing(self._runs.chunks([item.work for item in items], is_streaming=True)) as chunks:
-            async for number, chunk in chunks:
-                item, answer = items[number], answers[number][chunk.index]
-                answer.add(chunk)
-                result = render(answer, item.form)
-                yield event(result | {"index": item.first + chunk.index} if is_many else result)
-                if self._serve.incremental_streaming:
-                    answer.forget()
-
-    def _items(self, body: GenerateBody, started: float) -> tuple[list[Item], bool]:
-        """Every prompt of the body, and whether the answer is a list."""
-        prompts, is_batch, field = read_prompts(body)
-        size = len(prompts)
-        ids = request_ids(body.rid, size, is_batch)
-        samplings = each(body.sampling_params, "sampling_params", size, {})
-        salts = each(body.cache_salt, "cache_salt", size, "")
-        keys = each(body.extra_key, "extra_key", size, "")
-        specs = logprob_specs(body, size)
-        items: list[Item] = []
-        first = 0
-        for at, prompt in enumerate(prompts):
-            under = f"sampling_params[{at}]" if isinstance(body.sampling_params, list) else "sampling_params"
-            sampling, n = read_sampling(samplings[at], self._defaults, under)
-            if first + n > MAX_BATCH:
-                raise BadRequest(f"{under}.n: more than {MAX_BATCH} answers to one request", f"{under}.n")
-            try:
-                work = self._service.work(
-                    text=prompt if isinstance(prompt, str) else None,
-                    tokens=None if isinstance(prompt, str) else prompt,
-                    sampling=sampling,
-                    id=ids[at],
-                    n=n,
-                    logprobs=specs[at],
-                    priority=body.priority or 0,
-                    salt="\n".join(filter(None, (salts[at], keys[at]))),
-                )
-            except BadRequest as error:
-                where = f"{field}[{at}]" if is_batch else field
-                places = {name: f"{under}.{name}" for name in SamplingParams.__struct_fields__}
-                raise located(error, places | {"prompt": where, "text": where, "input_ids": where}) from None
-            items.append(Item(work, self._form(body, work, started), first))
-            first += n
-        return items, is_batch or first > 1
-
-    def _form(self, body: GenerateBody, work: Work, started: float) -> Form:
-        return Form(
-            started=started,
-            weight_version=self._serve.weight_version,
-            spec=work.logprobs,
-            text_of=self._service.tokenizer.text_of if body.return_text_in_logprobs else None,
-            prompt_ids=list(unpack(work.tokens)) if body.return_prompt_token_ids else None,
-        )
-
-
-def read_prompts(body: GenerateBody) -> tuple[Sequence[Prompt], bool, str]:
-    """The prompts, whether they came as a batch, and in which field. Text goes before ids."""
-    if body.text is not None:
-        prompts: Sequence[Prompt] = [body.text] if isinstance(body.text, str) else body.text
-        is_batch, field = not isinstance(body.text, str), "text"
-    elif body.input_ids is not None:
-        prompts, is_batch, field = *token_lists(body.input_ids, "input_ids"), "input_ids"
-    else:
-        raise BadRequest("text or input_ids: one of them is needed", "text")
-    if not 0 < len(prompts) <= MAX_BATCH:
-        raise BadRequest(f"{field}: a batch has 1 to {MAX_BATCH} prompts, not {len(prompts)}", field)
-    return prompts, is_batch, field
-
-
-def logprob_specs(body: GenerateBody, size: int) -> list[LogprobSpec | None]:
-    wanted = each(body.return_logprob, "return_logprob", size, False)
-    starts = each(body.logprob_start_len, "logprob_start_len", size, -1)
-    tops = each(body.top_logprobs_num, "top_logprobs_num", size, 0)
-    lists, is_batch = token_lists(body.token_ids_logprob or [], "token_ids_logprob")
-    chosen = lists if is_batch else lists * size
-    if len(chosen) != size or max(map(len, chosen)) > MAX_CHOSEN:
-        raise BadRequest(f"one list of at most {MAX_CHOSEN} ids for each of {size} prompts", "token_ids_logprob")
-    return [
-        LogprobSpec(start=start, top=top, token_ids=tuple(ids)) if is_wanted else None
-        for is_wanted, start, top, ids in zip(wanted, starts, tops, chosen, strict=True)
-    ]
+        async with aclosing(self._native.stream(items, is_many, self._is_incremental)) as results:
+            async for result in results:
+                yield event(result)

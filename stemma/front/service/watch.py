@@ -1,10 +1,12 @@
 """The engine's process: started, watched, ended. Imports little, so that it starts before its front is complete."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
-from typing import IO
+from pathlib import Path
+from typing import IO, Self
 
 import msgspec
 
@@ -35,8 +37,14 @@ class EngineProcess:
         """Wait for its end, which is its exit status: negative is the signal that killed it."""
         return await asyncio.to_thread(self._child.wait)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     def end(self) -> None:
-        """End it, by force if need be."""
+        """End it, by force if need be. May be said again."""
         input_of(self._child).close()
         self._child.terminate()
         try:
@@ -44,6 +52,7 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        shutil.rmtree(Path(self.address.removeprefix("ipc://")).parent, ignore_errors=True)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         child = subprocess.Popen(

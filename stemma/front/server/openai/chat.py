@@ -10,12 +10,20 @@ from stemma.core.base.errors import BadRequest
 from stemma.core.config.serve import ServeConfig
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.sampling import LogprobSpec
-from stemma.front.server.body import decode, require_json
-from stemma.front.server.defaults import Defaults
+from stemma.front.dialect.body import decode
+from stemma.front.dialect.defaults import Defaults
+from stemma.front.dialect.gather import Progress, Runs
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
-from stemma.front.server.gather import Progress, Runs
-from stemma.front.server.openai.common import check_served, finite, matched_stop, sampling_of, usage_of, work_of
+from stemma.front.server.openai.common import (
+    check_served,
+    finite,
+    matched_stop,
+    require_json,
+    sampling_of,
+    usage_of,
+    work_of,
+)
 from stemma.front.server.openai.prompt import tokens_of_chat
 from stemma.front.server.openai.schema import (
     AssistantMessage,

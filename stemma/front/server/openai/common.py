@@ -6,10 +6,11 @@ from stemma.core.base.errors import BadRequest
 from stemma.core.config.serve import ServeConfig
 from stemma.core.types.output import Finish
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.front.server.gather import Progress
+from stemma.front.dialect.gather import Progress
+from stemma.front.dialect.prompts import Prompt, located
+from stemma.front.dialect.sampling import read_sampling
+from stemma.front.server.endpoint import Call
 from stemma.front.server.openai.schema import Common, PromptDetails, UsageBlock
-from stemma.front.server.prompts import Prompt, located
-from stemma.front.server.sampling import read_sampling
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -88,3 +89,10 @@ def matched_stop(finish: Finish | None) -> int | str | None:
 
 def finite(logprob: float) -> float:
     return max(logprob, UNLIKELY)
+
+
+def require_json(call: Call) -> None:
+    """The routes of OpenAI's protocol take nothing but JSON, and want to be told so."""
+    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise BadRequest(f"Unsupported Media Type: {kind or 'none given'}; send Content-Type: application/json")

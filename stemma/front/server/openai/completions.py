@@ -12,15 +12,23 @@ from stemma.core.config.serve import ServeConfig
 from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.tokens import unpack
-from stemma.front.server.body import decode, require_json
-from stemma.front.server.bounds import MAX_BATCH
-from stemma.front.server.defaults import Defaults
+from stemma.front.dialect.body import decode
+from stemma.front.dialect.bounds import MAX_BATCH
+from stemma.front.dialect.defaults import Defaults
+from stemma.front.dialect.gather import Progress, Runs
+from stemma.front.dialect.prompts import Prompt, request_ids, token_lists
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
-from stemma.front.server.gather import Progress, Runs
-from stemma.front.server.openai.common import check_served, finite, matched_stop, sampling_of, usage_of, work_of
+from stemma.front.server.openai.common import (
+    check_served,
+    finite,
+    matched_stop,
+    require_json,
+    sampling_of,
+    usage_of,
+    work_of,
+)
 from stemma.front.server.openai.schema import CompletionBody, Metadata, TextAnswer, TextChoice, TextLogprobs
-from stemma.front.server.prompts import Prompt, request_ids, token_lists
 from stemma.front.server.sse import Events, EventStream, event
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work

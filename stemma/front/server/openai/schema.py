@@ -8,8 +8,8 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from stemma.core.types.sampling import Count, TokenId
-from stemma.front.server.body import Later
-from stemma.front.server.bounds import Name, Positive, Priority, RequestId, Samples, Seed, Top
+from stemma.front.dialect.body import Later
+from stemma.front.dialect.bounds import Name, Positive, Priority, RequestId, Samples, Seed, Top
 
 _NULL = Raw(b"null")
 

@@ -7,12 +7,13 @@ from starlette.types import ASGIApp
 
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.sampling import TokenId
-from stemma.front.server.body import Later, decode, require_json
-from stemma.front.server.bounds import MAX_BATCH
+from stemma.front.dialect.body import Later, decode
+from stemma.front.dialect.bounds import MAX_BATCH
+from stemma.front.dialect.prompts import token_lists
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
+from stemma.front.server.openai.common import require_json
 from stemma.front.server.openai.prompt import tokens_of_chat
-from stemma.front.server.prompts import token_lists
 from stemma.front.service.service import Service
 
 _NULL = Raw(b"null")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.sampling import LogprobSpec
-from stemma.front.server.gather import Progress
+from stemma.front.dialect.gather import Progress
 
 LOWEST = -3.4028234663852886e38  # what stands for minus infinity, which JSON cannot say
 

@@ -1,18 +1,18 @@
 """Several prompts, each with several continuations, as one stream of chunks; and what the chunks add up to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from stemma.core.base.errors import BadRequest, Busy, EngineDead, StemmaError
 from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
-from stemma.front.server.errors import refusal
-from stemma.front.server.metrics import Metrics
 from stemma.front.service.collect import Pending
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
 Chunks = AsyncGenerator[TextChunk, None]
+Watch = Callable[[Chunks, bool], Chunks]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,17 +47,20 @@ class Progress:
 
 
 class Runs:
-    """Runs the works of a request side by side. Every route that generates goes through here."""
+    """Runs the works of a request side by side. Every door that generates goes through here.
 
-    def __init__(self, service: Service, metrics: Metrics, stream_interval: int):
+    `watch` stands between: it sees every chunk of a continuation, and whether the client wanted a stream.
+    """
+
+    def __init__(self, service: Service, stream_interval: int = 1, watch: Watch | None = None):
         self._service = service
-        self._metrics = metrics
         self._stream_interval = stream_interval
+        self._watch = watch or (lambda chunks, is_streaming: chunks)
 
     async def chunks(self, works: Sequence[Work], is_streaming: bool) -> AsyncGenerator[tuple[int, TextChunk], None]:
         """Every chunk, with the number of its work. Raises what the engine refused; closing it aborts all."""
         interval = self._stream_interval if is_streaming else 1
-        streams = [self._metrics.watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
+        streams = [self._watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
         async with aclosing(merged(streams)) as found:
             async for number, chunk in found:
                 if failed := refusal(chunk.finish):
@@ -117,3 +120,13 @@ async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChu
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def refusal(finish: Finish | None) -> StemmaError | None:
+    """What to raise for an end that is not an answer: the engine refused the request, or died with it."""
+    if finish is None or finish.code == 200:
+        return None
+    message = str(finish.detail or "the request was aborted")
+    if finish.code == 503:
+        return Busy(message) if finish.reason == "abort" else EngineDead(message)
+    return BadRequest(message) if 400 <= finish.code < 500 else StemmaError(message)

@@ -6,14 +6,16 @@ from typing import TypeVar
 import msgspec
 
 from stemma.core.base.errors import BadRequest
-from stemma.front.server.endpoint import Call
-from stemma.front.server.errors import Misfit
 
 T = TypeVar("T")
 
 _PLACE = re.compile(r"(?P<what>.*?) - at (?:`key` in )?`\$\.?(?P<path>.*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _UNSET = (b"null", b"false", b'""', b"[]", b"{}")
+
+
+class Misfit(BadRequest):
+    """A value that its field's type does not admit, or a body that is no JSON."""
 
 
 class Later(msgspec.Struct):
@@ -49,10 +51,3 @@ def misfit(error: msgspec.ValidationError, under: str = "") -> Misfit:
         what, path = f"unknown field `{unknown['name']}`", f"{path}.{unknown['name']}".lstrip(".")
     path = f"{under}.{path}".strip(".") if not path.startswith("[") else under + path
     return Misfit(f"{path}: {what}" if path else what, path or None)
-
-
-def require_json(call: Call) -> None:
-    """The routes of OpenAI's protocol take nothing but JSON, and want to be told so."""
-    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise BadRequest(f"Unsupported Media Type: {kind or 'none given'}; send Content-Type: application/json")

@@ -6,7 +6,7 @@ import msgspec
 
 from stemma.core.base.errors import BadRequest, ConfigError
 from stemma.core.config.serve import ServeConfig
-from stemma.front.server.sampling import read_sampling
+from stemma.front.dialect.sampling import read_sampling
 
 OF_THE_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 

@@ -7,9 +7,8 @@ import msgspec
 
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.sampling import SamplingParams
-from stemma.front.server.body import misfit
-from stemma.front.server.bounds import Samples
-from stemma.front.server.errors import Misfit
+from stemma.front.dialect.body import Misfit, misfit
+from stemma.front.dialect.bounds import Samples
 
 T = TypeVar("T")
 
