@@ -1,5 +1,7 @@
 """`stemma serve`: the HTTP server."""
 
+import signal
+import sys
 from collections.abc import Sequence
 
 from stemma.core.config.ask import ask_from
@@ -21,6 +23,7 @@ def serve(argv: Sequence[str]) -> int:
     from stemma.front.server.listen import listen
     from stemma.front.service.watch import EngineProcess
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the engine is ended on the way out
     with listen(settled.serve) as door, EngineProcess(settled.engine) as process:
         # The engine starts while the rest of the front, which takes longer to import, comes in.
         from stemma.front.server.launch import serve as run
