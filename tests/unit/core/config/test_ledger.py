@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from stemma.core.base.errors import ConfigError
+from stemma.core.config import ledger
 from stemma.core.config.ask import ask_from
 from stemma.core.config.ledger import Ledger, Line
 from stemma.core.config.machine import Machine
 from stemma.core.config.resolve import Settled, resolve
+from stemma.device.attention.reference import MOST_TASKS
 from stemma.device.kv.pool import KVPool
+from stemma.device.layers.rope import Rotary
+from stemma.device.ops.reference.attention import BLOCK, TILE
+from stemma.device.ops.table import reference_ops
 from tests.checkpoints import tiny_checkpoint
 
 MACHINE = Machine(name="Quick One", architecture="x86_64", cores=2, memory_bytes=8 << 30)
@@ -60,17 +65,30 @@ def test_the_cache_is_what_torch_allocates(tmp_path: Path, kv_dtype: str) -> Non
     assert line(found, "KV cache").bytes == sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
 
 
+def test_the_rotary_tables_are_what_the_model_makes(tmp_path: Path) -> None:
+    found = plan(tiny_checkpoint(tmp_path), context_length=100)
+    rotary = Rotary(found.engine.model, found.engine.context, reference_ops())
+    assert line(found, "rotary tables").bytes == rotary.cos_PR.nbytes + rotary.sin_PR.nbytes
+
+
+def test_the_ledger_knows_how_the_device_cuts_its_work() -> None:
+    assert ledger.ATTENTION_KEYS == MOST_TASKS * BLOCK
+    assert ledger.ATTENTION_TILE == TILE
+
+
 def test_every_line_that_can_be_moved_names_an_option(tmp_path: Path) -> None:
     found = plan(tiny_checkpoint(tmp_path))
-    assert [line.name for line in found.ledger.lines if not line.option] == ["runtime"]
+    assert [line.name for line in found.ledger.lines if not line.option] == ["checkpoint", "runtime"]
+    assert [line.name for line in found.ledger.lines if line.mapped] == ["checkpoint"]
+    assert not any(line.mapped for line in plan(tmp_path, load_format="dummy").ledger.lines)
     assert all(line.bytes > 0 and line.how for line in found.ledger.lines)
 
 
 def test_what_fits() -> None:
-    ledger = Ledger(lines=(), limit_bytes=0, tokens=1000, context=300, rows=8)
-    assert (ledger.full_contexts, ledger.shared_context) == (3, 125)
-    ledger = Ledger(lines=(), limit_bytes=0, tokens=1000, context=100, rows=8)
-    assert (ledger.full_contexts, ledger.shared_context) == (8, 100)
+    fits = Ledger(lines=(), limit_bytes=0, tokens=1000, context=300, rows=8)
+    assert (fits.full_contexts, fits.shared_context) == (3, 125)
+    fits = Ledger(lines=(), limit_bytes=0, tokens=1000, context=100, rows=8)
+    assert (fits.full_contexts, fits.shared_context) == (8, 100)
 
 
 def test_mapped_memory_does_not_count_against_the_limit() -> None:
@@ -78,8 +96,8 @@ def test_mapped_memory_does_not_count_against_the_limit() -> None:
         Line(name="own", bytes=60, how="", option="--dtype"),
         Line(name="file", bytes=1000, how="", option="--dtype", mapped=True),
     )
-    ledger = Ledger(lines=lines, limit_bytes=60, tokens=1, context=1, rows=1)
-    assert (ledger.private_bytes, ledger.mapped_bytes) == (60, 1000)
-    ledger.check()
+    whole = Ledger(lines=lines, limit_bytes=60, tokens=1, context=1, rows=1)
+    assert (whole.private_bytes, whole.mapped_bytes) == (60, 1000)
+    whole.check()
     with pytest.raises(ConfigError, match="needs 60 B of memory and the machine grants 59 B"):
         Ledger(lines=lines, limit_bytes=59, tokens=1, context=1, rows=1).check()
