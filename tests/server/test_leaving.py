@@ -5,9 +5,10 @@ import json
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from stemma.core.types.request import Abort
-from tests.server.harness import House, Json, fake_engine, house, on_a_port
+from tests.server.harness import House, Json, events, fake_engine, house, on_a_port, says
 
 CASES: list[tuple[str, Json, int]] = [
     ("/generate", {"text": "a"}, 1),
@@ -84,5 +85,35 @@ def test_a_hundred_megabytes_over_a_socket() -> None:
             assert response.status_code == 413
             assert "33554432" in response.json()["error"]["message"]
             assert (await client.post("/generate", json={"text": "a"})).status_code == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_client_that_reads_slowly_gets_larger_chunks(prompts: int) -> None:
+    async def main() -> None:
+        engine = fake_engine(says("x" * 300))
+        async with house(engine, incremental_streaming=True) as h:
+            body: Json = {"text": ["a"] * prompts, "sampling_params": {"max_new_tokens": 400}, "stream": True}
+            inbox: asyncio.Queue[Json] = asyncio.Queue()
+            inbox.put_nowait({"type": "http.request", "body": json.dumps(body).encode()})
+            reads, sent = asyncio.Event(), list[bytes]()
+
+            async def send(message: Message) -> None:
+                sent.append(message.get("body", b""))
+                if len(sent) > 2:
+                    await reads.wait()
+
+            scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
+            serving = asyncio.create_task(h.app(scope, inbox.get, send))
+            async with asyncio.timeout(10):
+                while not h.requests() or engine.running:
+                    await asyncio.sleep(0.001)
+                reads.set()
+                await serving
+            chunks = events(b"".join(sent).decode())
+            assert len(chunks) < 20
+            for index in range(prompts):
+                assert "".join(chunk["text"] for chunk in chunks if chunk["index"] == index) == "x" * 300
 
     asyncio.run(main())

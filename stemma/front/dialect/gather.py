@@ -93,17 +93,20 @@ async def spaced(chunks: Chunks, interval: int) -> AsyncGenerator[TextChunk, Non
 
 
 async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChunk], None]:
-    """The chunks of all streams as they come. The first failure ends all streams."""
-    queue: asyncio.Queue[tuple[int, TextChunk | Exception | None]] = asyncio.Queue()
+    """The chunks of all streams as they come. The first failure ends all streams.
+
+    A reader who is slow makes the streams wait, where what they have to say is joined.
+    """
+    queue: asyncio.Queue[tuple[int, TextChunk | Exception | None]] = asyncio.Queue(maxsize=1)
 
     async def pump(number: int, stream: Chunks) -> None:
         try:
             async with aclosing(stream):
                 async for chunk in stream:
-                    queue.put_nowait((number, chunk))
-            queue.put_nowait((number, None))
+                    await queue.put((number, chunk))
+            await queue.put((number, None))
         except Exception as error:
-            queue.put_nowait((number, error))
+            await queue.put((number, error))
 
     tasks = [asyncio.create_task(pump(number, stream)) for number, stream in enumerate(streams)]
     try:
