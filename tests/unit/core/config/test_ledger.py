@@ -16,7 +16,6 @@ from stemma.device.attention.reference import MOST_TASKS
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.rope import Rotary
 from stemma.device.ops.reference.attention import BLOCK, TILE
-from stemma.device.ops.table import reference_ops
 from tests.checkpoints import tiny_checkpoint
 
 MACHINE = Machine(name="Quick One", architecture="x86_64", cores=2, memory_bytes=8 << 30)
@@ -67,7 +66,7 @@ def test_the_cache_is_what_torch_allocates(tmp_path: Path, kv_dtype: str) -> Non
 
 def test_the_rotary_tables_are_what_the_model_makes(tmp_path: Path) -> None:
     found = plan(tiny_checkpoint(tmp_path), context_length=100)
-    rotary = Rotary(found.engine.model, found.engine.context, reference_ops())
+    rotary = Rotary(found.engine.model, found.engine.context)
     assert line(found, "rotary tables").bytes == rotary.cos_PR.nbytes + rotary.sin_PR.nbytes
 
 
