@@ -39,6 +39,9 @@ class Ledger(Struct, frozen=True, kw_only=True):
     context: int
     rows: int
 
+    def line(self, name: str) -> Line:
+        return next(line for line in self.lines if line.name == name)
+
     @property
     def private_bytes(self) -> int:
         return sum(line.bytes for line in self.lines if not line.mapped)

@@ -213,8 +213,8 @@ def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: i
     if ask.kv_cache_memory is not None:
         return ask.kv_cache_memory, ASKED
     if ask.mem_fraction_static is not None:
-        weights = rest.lines[0].bytes
-        return int(machine.memory_bytes * ask.mem_fraction_static) - weights, "the share that you asked for"
+        share = int(machine.memory_bytes * ask.mem_fraction_static)
+        return share - rest.line("weights").bytes, "the share that you asked for, without the weights"
     if ask.max_total_tokens is not None:
         return ask.max_total_tokens * page_bytes, ASKED
     full = ceil_div(engine.context, engine.cache.page_size) * page_bytes

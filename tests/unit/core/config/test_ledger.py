@@ -25,10 +25,6 @@ def plan(folder: Path, **kwargs: object) -> Settled:
     return resolve(ask_from({"model_path": str(folder), **kwargs}), MACHINE)
 
 
-def line(found: Settled, name: str) -> Line:
-    return next(line for line in found.ledger.lines if line.name == name)
-
-
 def bytes_on_disk(folder: Path) -> int:
     """Bytes of all tensors, from the headers of the safetensors files."""
     whole = 0
@@ -52,8 +48,8 @@ CHECKPOINTS: list[dict[str, object]] = [
 @pytest.mark.parametrize("kwargs", CHECKPOINTS, ids=lambda kwargs: kwargs["architecture"])
 def test_weights_are_what_is_on_disk(tmp_path: Path, kwargs: dict[str, object]) -> None:
     folder = tiny_checkpoint(tmp_path, dtype="bfloat16", **kwargs)  # type: ignore[arg-type]  # a table of overrides
-    assert line(plan(folder), "weights").bytes == bytes_on_disk(folder)
-    assert line(plan(folder, dtype="float32"), "weights").bytes == 2 * bytes_on_disk(folder)
+    assert plan(folder).ledger.line("weights").bytes == bytes_on_disk(folder)
+    assert plan(folder, dtype="float32").ledger.line("weights").bytes == 2 * bytes_on_disk(folder)
 
 
 @pytest.mark.parametrize("kv_dtype", ["bfloat16", "float32"])
@@ -61,13 +57,13 @@ def test_the_cache_is_what_torch_allocates(tmp_path: Path, kv_dtype: str) -> Non
     found = plan(tiny_checkpoint(tmp_path), kv_cache_dtype=kv_dtype, max_total_tokens=1000)
     cache = found.engine.cache
     pool = KVPool(found.engine.model, cache.pages, cache.page_size, getattr(torch, kv_dtype))
-    assert line(found, "KV cache").bytes == sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
+    assert found.ledger.line("KV cache").bytes == sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
 
 
 def test_the_rotary_tables_are_what_the_model_makes(tmp_path: Path) -> None:
     found = plan(tiny_checkpoint(tmp_path), context_length=100)
     rotary = Rotary(found.engine.model, found.engine.context)
-    assert line(found, "rotary tables").bytes == rotary.cos_PR.nbytes + rotary.sin_PR.nbytes
+    assert found.ledger.line("rotary tables").bytes == rotary.cos_PR.nbytes + rotary.sin_PR.nbytes
 
 
 def test_the_ledger_knows_how_the_device_cuts_its_work() -> None:
