@@ -12,8 +12,10 @@ from stemma.cli.show import table_of
 from stemma.core.base.errors import StemmaError
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.flags import Parser, add_options, asked
+from stemma.core.config.ledger import RUNTIME_BYTES
 from stemma.core.config.machine import Machine, probe
-from stemma.core.config.resolve import resolve
+from stemma.core.config.model import DTYPE_BYTES
+from stemma.core.config.resolve import CACHE_SHARE, resolve
 
 COMPILERS = ("c++", "g++", "clang++", "nvcc")
 Facts = Iterator[tuple[str, str, str]]  # what, value, remark
@@ -50,6 +52,8 @@ def machine_facts(machine: Machine) -> Facts:
     yield "processor", f"{machine.name} ({machine.architecture})", ""
     yield "cores", str(machine.cores), "physical, within affinity and cgroup"
     yield "memory", format_bytes(machine.memory_bytes), "the least of what is available and what the cgroup grants"
+    most = (machine.memory_bytes - RUNTIME_BYTES) * (1 - CACHE_SHARE) / DTYPE_BYTES["bfloat16"]
+    yield "largest model", f"{most / 1e9:.1f} billion parameters", "in bfloat16, with a quarter left for the cache"
     yield "instructions", " ".join(machine.instructions) or "none that matter", ""
     fast = machine.has("avx512_bf16", "amx_bf16", "bf16")
     yield "bfloat16", "in hardware" if fast else "emulated", "" if fast else "works, but float32 may be faster"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
@@ -23,6 +24,7 @@ def lines_of_terminal() -> Iterator[str]:
         history=FileHistory(str(folder / "chat_history")),
         key_bindings=keys,
         prompt_continuation="... ",
+        placeholder=FormattedText([("ansibrightblack", "/help lists the commands")]),
     )
     while True:
         try:
