@@ -37,10 +37,18 @@ class _Row:
     token: int
     slots: Tensor  # of positions [0, whole parts); past the end: the null page
 
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+    def blocks(self, part: int, count: int) -> Tensor:
+        """The slots of a part's first blocks."""
+        return self.slots.view(-1, BLOCK)[part * PART : part * PART + count]
+
     def part_range(self, window: int) -> tuple[int, int]:
         """Parts of which some query of this row may see something."""
         first = max(0, self.start - window + 1) if window else 0
-        return first // (PART * BLOCK), ceil_div(self.start + self.count, PART * BLOCK)
+        return first // (PART * BLOCK), ceil_div(self.end, PART * BLOCK)
 
 
 class ReferenceAttention:
@@ -85,7 +93,7 @@ class ReferenceAttention:
                 yield self._long_job(row, window)
 
         def reach(row: _Row) -> tuple[tuple[int, int], int]:
-            return row.part_range(window), row.start + row.count
+            return row.part_range(window), row.end
 
         for (first, last), same in groupby(sorted(short, key=reach), key=lambda row: row.part_range(window)):
             together = list(same)
@@ -95,58 +103,51 @@ class ReferenceAttention:
 
     def _blocks(self, row: _Row, part: int) -> int:
         """How many blocks from the beginning of a part the row has."""
-        return min(PART, ceil_div(row.start + row.count - part * PART * BLOCK, BLOCK))
+        return min(PART, ceil_div(row.end - part * PART * BLOCK, BLOCK))
 
     def _long_job(self, row: _Row, window: int) -> Job:
         """One row, several units: a part is gathered once, and each unit looks at what it can see of it."""
         units = ceil_div(row.count, self.queries)
         place_UQ = torch.arange(units * self.queries).clamp_(max=row.count - 1).view(units, self.queries)
-        first, last = row.part_range(window)
         parts = []
-        for part in range(first, last):
+        for part in range(*row.part_range(window)):
             steps = []
-            for unit in range(units):
+            for unit, place_Q in enumerate(place_UQ):
                 low = row.start + unit * self.queries
-                high = min(low + self.queries, row.start + row.count)
-                begin = max(0, (max(0, low - window + 1) if window else 0) // BLOCK - part * PART)
-                end = min(PART, ceil_div(high, BLOCK) - part * PART)
+                high = min(low + self.queries, row.end)
+                oldest = max(0, low - window + 1) if window else 0
+                begin, end = max(part * PART, oldest // BLOCK), min(part * PART + PART, ceil_div(high, BLOCK))
                 if begin < end:
-                    position_1Q = place_UQ[unit : unit + 1] + row.start
-                    hidden = self._hidden(position_1Q, part * PART + begin, end - begin, window)
-                    steps.append(Step(slice(unit, unit + 1), slice(begin, end), hidden))
-            blocks = self._blocks(row, part)
-            slots_CB = row.slots.view(-1, BLOCK)[part * PART : part * PART + blocks]
-            parts.append(Part(slots_CB, 1, steps))
+                    veil = self._veil(place_Q.unsqueeze(0) + row.start, range(low, high), range(begin, end), window)
+                    steps.append(Step(slice(unit, unit + 1), slice(begin - part * PART, end - part * PART), veil))
+            parts.append(Part(row.blocks(part, self._blocks(row, part)), 1, steps))
         own = torch.arange(row.count)
         return Job(place_UQ + row.token, own, own + row.token, parts)
 
     def _short_job(self, rows: list[_Row], span: range, window: int) -> Job:
         """Several rows of one unit each, side by side; `rows` are sorted by their ends."""
         place_UQ = torch.arange(self.queries).clamp(max=torch.tensor([[row.count - 1] for row in rows]))
-        starts, tokens = torch.tensor([[row.start, row.token] for row in rows]).unsqueeze(2).unbind(1)
+        starts_U1, tokens_U1 = torch.tensor([[row.start, row.token] for row in rows]).unsqueeze(2).unbind(1)
+        reach = range(min(row.start for row in rows), rows[-1].end)
         parts = []
         for part in span:
             blocks = self._blocks(rows[-1], part)
-            slots_UCB = torch.stack([row.slots.view(-1, BLOCK)[part * PART : part * PART + blocks] for row in rows])
-            hidden = self._hidden(place_UQ + starts, part * PART, blocks, window)
-            parts.append(
-                Part(slots_UCB.flatten(0, 1), len(rows), [Step(slice(0, len(rows)), slice(0, blocks), hidden)])
-            )
+            slots_XB = torch.cat([row.blocks(part, blocks) for row in rows])
+            veil = self._veil(place_UQ + starts_U1, reach, range(part * PART, part * PART + blocks), window)
+            parts.append(Part(slots_XB, len(rows), [Step(slice(0, len(rows)), slice(0, blocks), veil)]))
         kept = torch.cat([torch.arange(row.count) + at * self.queries for at, row in enumerate(rows)])
         targets = torch.cat([torch.arange(row.count) + row.token for row in rows])
-        return Job(place_UQ + tokens, kept, targets, parts)
+        return Job(place_UQ + tokens_U1, kept, targets, parts)
 
-    def _hidden(self, position_UQ: Tensor, block: int, blocks: int, window: int) -> Tensor | None:
-        """Which keys of `blocks` blocks from `block` on each row of a unit's matrix does not see; None: it sees all."""
-        low, high = block * BLOCK, (block + blocks) * BLOCK
-        first, last = int(position_UQ.min()), int(position_UQ.max())
-        if high - 1 <= first and (not window or low > last - window):
+    def _veil(self, position_UQ: Tensor, reach: range, blocks: range, window: int) -> Tensor | None:
+        """What hides keys of these blocks from queries at these positions, all of them within `reach`."""
+        keys = range(blocks.start * BLOCK, blocks.stop * BLOCK)
+        if keys[-1] <= reach[0] and (not window or keys[0] > reach[-1] - window):
             return None
-        key_B = torch.arange(low, high)
-        distance_UQB = position_UQ.unsqueeze(2) - key_B
-        hidden_UQB = distance_UQB < 0
+        distance_UQCB = position_UQ[:, :, None, None] - torch.arange(keys.start, keys.stop).view(-1, BLOCK)
+        hidden_UQCB = distance_UQCB < 0
         if window:
-            hidden_UQB |= distance_UQB >= window
-        hidden_UMB = hidden_UQB.repeat_interleave(self.group, dim=1)
-        hidden_UMB = torch.nn.functional.pad(hidden_UMB, (0, 0, 0, -hidden_UMB.shape[1] % TILE))
-        return hidden_UMB.view(*hidden_UMB.shape[:2], blocks, BLOCK)
+            hidden_UQCB |= distance_UQCB >= window
+        veil_UCQB = torch.zeros(hidden_UQCB.shape).masked_fill_(hidden_UQCB, -torch.inf).transpose(1, 2)
+        veil_UCMB = veil_UCQB.repeat_interleave(self.group, dim=2)
+        return torch.nn.functional.pad(veil_UCMB, (0, 0, 0, -veil_UCMB.shape[2] % TILE)).unsqueeze(2)

@@ -1,6 +1,6 @@
 """Rotary position embedding and its stretched forms.
 
-Shapes: T tokens, N heads, H width of a head, R pairs that are rotated, P positions.
+Shapes: T tokens, R pairs that are rotated, W rotated width, P positions.
 """
 
 import math
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.device.ops.reference.pieces import exact
-from stemma.device.ops.table import Ops
+
+Angles = tuple[Tensor, Tensor]  # cosines and sines, [T, 1, W]
 
 
 class Rotary:
@@ -20,16 +21,17 @@ class Rotary:
     Forms that depend on the length of the text (dynamic, longrope) are those of a text as long as the context.
     """
 
-    def __init__(self, spec: ModelSpec, context: int, ops: Ops):
+    def __init__(self, spec: ModelSpec, context: int):
         frequency_R = _FREQUENCIES[spec.rope.kind](spec, context)
         angle_PR = torch.outer(torch.arange(context, dtype=torch.float32), frequency_R)
         scale = _attention_factor(spec.rope)
         self.cos_PR = exact(torch.cos, angle_PR).mul_(scale)
         self.sin_PR = exact(torch.sin, angle_PR).mul_(scale)
-        self._rotate = ops.rotate
 
-    def rotate(self, x_TNH: Tensor, positions_T: Tensor) -> Tensor:
-        return self._rotate(x_TNH, positions_T, self.cos_PR, self.sin_PR)
+    def angles(self, positions_T: Tensor) -> Angles:
+        """What a step's heads are turned by, for all layers."""
+        cos_TR, sin_TR = self.cos_PR.index_select(0, positions_T), self.sin_PR.index_select(0, positions_T)
+        return torch.cat([cos_TR, cos_TR], -1).unsqueeze(1), torch.cat([-sin_TR, sin_TR], -1).unsqueeze(1)
 
 
 def _powers(theta: float, width: int) -> Tensor:

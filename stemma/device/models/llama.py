@@ -14,6 +14,7 @@ from stemma.device.layers.build import Build
 from stemma.device.layers.linear import Embedding, Linear
 from stemma.device.layers.mlp import GatedMLP
 from stemma.device.layers.norm import RMSNorm
+from stemma.device.layers.rope import Angles
 
 
 class Block(nn.Module):
@@ -26,9 +27,9 @@ class Block(nn.Module):
         self.middle_norm = RMSNorm(build, build.spec.hidden)
         self.mlp = GatedMLP(build)
 
-    def forward(self, x_TD: Tensor, skip_TD: Tensor, batch: ForwardBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, x_TD: Tensor, skip_TD: Tensor, angles: Angles, batch: ForwardBatch) -> tuple[Tensor, Tensor]:
         x_TD, skip_TD = self.input_norm.add(x_TD, skip_TD)
-        x_TD, skip_TD = self.middle_norm.add(self.attention(x_TD, batch), skip_TD)
+        x_TD, skip_TD = self.middle_norm.add(self.attention(x_TD, angles, batch), skip_TD)
         return self.mlp(x_TD), skip_TD
 
 
@@ -43,8 +44,7 @@ class Llama(nn.Module):
         "input_norm": ("input_layernorm",),
         "attention": ("self_attn",),
         "qkv": ("q_proj", "k_proj", "v_proj"),
-        "query_norm": ("q_norm",),
-        "key_norm": ("k_norm",),
+        "head_norm": ("q_norm", "k_norm"),
         "output": ("o_proj",),
         "middle_norm": ("post_attention_layernorm",),
         "gate_up": ("gate_proj", "up_proj"),
@@ -58,13 +58,15 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(Block(build, layer) for layer in range(spec.layers))
         self.final_norm = RMSNorm(build, spec.hidden)
         self.head = None if spec.tied else Linear(build, spec.hidden, spec.vocab_size)
+        self._rotary = build.rotary
         self._linear = build.ops.linear
 
     def forward(self, batch: ForwardBatch) -> Tensor:
         x_TD: Tensor = self.embedding(batch.tokens_T)
         skip_TD = torch.zeros_like(x_TD)
+        angles = self._rotary.angles(batch.positions_T)
         for block in self.blocks:
-            x_TD, skip_TD = block(x_TD, skip_TD, batch)
+            x_TD, skip_TD = block(x_TD, skip_TD, angles, batch)
         hidden_TD: Tensor = self.final_norm.add(x_TD, skip_TD)[0]
         return hidden_TD
 

@@ -41,7 +41,7 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
     """Build the model that `config` describes and fill it. `progress` hears (bytes done, bytes in all)."""
     spec, ops = config.model, reference_ops()
     maker = MODELS[spec.architecture]
-    build = Build(spec, ops, attention, Rotary(spec, config.context, ops), getattr(torch, config.device.dtype))
+    build = Build(spec, ops, attention, Rotary(spec, config.context), getattr(torch, config.device.dtype))
     model = maker(build)
     waiting = places(model, maker.names)
     if config.load_format == "dummy":

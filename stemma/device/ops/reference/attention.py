@@ -32,7 +32,7 @@ class Step:
 
     units: slice
     blocks: slice  # within the part
-    hidden_UMCB: Tensor | None  # true where a query does not see a key; None: all see all
+    veil_UC1MB: Tensor | None  # -inf where a query does not see a key, else 0; None: all see all
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,7 +70,7 @@ def attend(q_TNH: Tensor, keys_PKH: Tensor, values_PKH: Tensor, jobs: Sequence[J
             k_UCKBH = gather_blocks(keys_PKH, part.slots_XB).view(shape)
             v_UCKBH = gather_blocks(values_PKH, part.slots_XB).view(shape)
             for step in part.steps:
-                seen = _look(q_UKMH[step.units], k_UCKBH[:, step.blocks], v_UCKBH[:, step.blocks], step.hidden_UMCB)
+                seen = _look(q_UKMH[step.units], k_UCKBH[:, step.blocks], v_UCKBH[:, step.blocks], step.veil_UC1MB)
                 first = step.units.start
                 states[first] = _combine(states[first], seen)
         answers = torch.cat([values / weight for _, weight, values in (state for state in states if state is not None)])
@@ -89,7 +89,7 @@ def _tiles(q_TNH: Tensor, queries_UQ: Tensor, kv_heads: int, scale: float) -> Te
     return q_UKMH.mul_(scale)
 
 
-def _look(q_UKMH: Tensor, k_UCKBH: Tensor, v_UCKBH: Tensor, hidden_UMCB: Tensor | None) -> State:
+def _look(q_UKMH: Tensor, k_UCKBH: Tensor, v_UCKBH: Tensor, veil_UC1MB: Tensor | None) -> State:
     """What the queries see in these blocks."""
     units, blocks, heads, _, width = k_UCKBH.shape
     rows = q_UKMH.shape[2]
@@ -97,8 +97,8 @@ def _look(q_UKMH: Tensor, k_UCKBH: Tensor, v_UCKBH: Tensor, hidden_UMCB: Tensor 
     score_UCKMB = torch.bmm(q_XMH, k_UCKBH.reshape(-1, BLOCK, width).transpose(1, 2)).view(
         units, blocks, heads, rows, BLOCK
     )
-    if hidden_UMCB is not None:
-        score_UCKMB.masked_fill_(hidden_UMCB.permute(0, 2, 1, 3).unsqueeze(2), -torch.inf)
+    if veil_UC1MB is not None:
+        score_UCKMB.add_(veil_UC1MB)
     maximum = score_UCKMB.amax((1, 4), keepdim=True).clamp_(min=_LOWEST)
     share_UCKMB = exact(torch.exp, score_UCKMB.sub_(maximum))
     value_UCKMH = torch.bmm(share_UCKMB.view(-1, rows, BLOCK), v_UCKBH.reshape(-1, BLOCK, width)).view(

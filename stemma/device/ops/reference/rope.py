@@ -1,22 +1,19 @@
 """Rotary position embedding.
 
-Shapes: T rows, N heads, H width of a head, R half of the rotated width, P positions.
+Shapes: T rows, N heads, H width of a head, W rotated width.
 """
 
 import torch
 from torch import Tensor
 
 
-def rotate(x_TNH: Tensor, positions_T: Tensor, cos_PR: Tensor, sin_PR: Tensor) -> Tensor:
-    """Turn the pairs (i, i + R) of each head by their position's angles; elements from 2R on pass as they are.
+def rotate(x_TNH: Tensor, cos_T1W: Tensor, sin_T1W: Tensor) -> Tensor:
+    """Turn the pairs (i, i + W/2) of each head; elements from W on pass as they are.
 
-    Computed in float32 and rounded once.
+    The sines of the first half are those of the opposite angle. Computed in float32 and rounded once.
     """
-    half = cos_PR.shape[1]
-    cos_T1R = cos_PR.index_select(0, positions_T).unsqueeze(1)
-    sin_T1R = sin_PR.index_select(0, positions_T).unsqueeze(1)
-    left, right = x_TNH[..., :half].float(), x_TNH[..., half : 2 * half].float()
-    turned = [left * cos_T1R - right * sin_T1R, right * cos_T1R + left * sin_T1R]
-    if 2 * half < x_TNH.shape[2]:
-        turned.append(x_TNH[..., 2 * half :].float())
-    return torch.cat(turned, dim=-1).to(x_TNH.dtype)
+    width = cos_T1W.shape[2]
+    wide_TNW = x_TNH[..., :width].float()
+    left, right = wide_TNW.chunk(2, dim=-1)
+    turned_TNW = torch.cat([right, left], dim=-1).mul_(sin_T1W).add_(wide_TNW * cos_T1W).to(x_TNH.dtype)
+    return turned_TNW if width == x_TNH.shape[2] else torch.cat([turned_TNW, x_TNH[..., width:]], dim=-1)
