@@ -20,9 +20,10 @@ class Pace:
     began: float = field(default_factory=time.monotonic)
     first_seconds: float = 0.0  # until the first piece of text
     seconds: float = 0.0  # until the last
-    tokens: int = 0
+    tokens: int = 0  # as the server counts; of an answer that was stopped: pieces
 
     def piece(self) -> None:
+        self.tokens += 1
         self.seconds = time.monotonic() - self.began
         self.first_seconds = self.first_seconds or self.seconds
 
