@@ -18,10 +18,13 @@ from stemma.core.config.serve import ServeConfig
 
 T = TypeVar("T")
 
+ASKED = "you asked for it"
+
+# What is taken when nothing was asked, on a processor.
 ROWS = 32
 STEP_TOKENS = 512
-CACHE_BYTES = 2 << 30
-CACHE_SHARE = 0.25  # of the memory that the rest leaves
+CACHE_BYTES = 2 << 30  # at most, and
+CACHE_SHARE = 0.25  # at most of the memory that the rest leaves
 
 _TYPES: dict[str, DType] = {
     "half": "float16",
@@ -92,9 +95,6 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec) -> Settled:
     ledger = ledger_of(engine, machine.memory_bytes)
     ledger.check()
     return Settled(engine=engine, serve=_serve(ask, path), ledger=ledger, reasons=tuple(notes))
-
-
-ASKED = "you asked for it"
 
 
 def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:

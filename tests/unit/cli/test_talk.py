@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,9 +57,10 @@ def script() -> Iterator[Script]:
             if made.status != 200:
                 self.wfile.write(b'{"object":"error","message":"too long","code":400}')
                 return
-            for event in made.events():
-                self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-            self.wfile.write(b"data: [DONE]\n\n")
+            with suppress(ConnectionError):  # who stops an answer hangs up
+                for event in made.events():
+                    self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+                self.wfile.write(b"data: [DONE]\n\n")
 
         def log_message(self, format: str, *args: object) -> None:
             pass
