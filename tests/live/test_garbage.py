@@ -50,13 +50,13 @@ NEARLY = st.fixed_dictionaries(
     {"text": st.just("hi"), "prompt": st.just("hi"), "messages": st.just([{"role": "user", "content": "hi"}])},
     optional={name: ANYTHING for name in FIELDS if name not in ("text", "prompt", "messages")},
 )
-BRIEF = {"max_new_tokens": 2, "max_tokens": 2, "max_completion_tokens": 2}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tiny_checkpoint(tmp_path_factory.mktemp("tiny"), "LlamaForCausalLM", max_position_embeddings=256)
-    with live_server(folder, folder / "log", "--max-total-tokens", "4k", "--context-length", "64") as running:
+    options = ("--max-total-tokens", "4k", "--preferred-sampling-params", '{"max_new_tokens": 2}')
+    with live_server(folder, folder / "log", *options) as running:
         yield running
         running.wait_until_idle(30)
         assert running.generate("still here", max_new_tokens=1)
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @given(route=st.sampled_from(ROUTES), body=st.one_of(BODIES, NEARLY))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_no_body_is_a_500(server: LiveServer, route: str, body: dict[str, object]) -> None:
-    brief = {name: value for name, value in BRIEF.items() if name not in body and not name.startswith("max_new")}
+    brief = {name: 2 for name in ("max_tokens", "max_completion_tokens") if name not in body}
     answer = server.http.post(route, json=body | brief)
     assert answer.status_code in (200, 400), (route, body, answer.status_code, answer.text)
     if answer.status_code == 400:
