@@ -14,8 +14,8 @@ from stemma.core.base.numbers import format_bytes
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.model import DTYPE_BYTES, kv_bytes_per_token, parameter_count, rotary_table_bytes
 
-RUNTIME_BYTES = 148 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
-HEAD_ROWS = 256  # the head is applied to so many rows at a time
+RUNTIME_BYTES = 151 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
+HEAD_ROWS = 64  # the head is applied to so many rows at a time: a large vocabulary's logits are wide
 ATTENTION_KEYS = 4096  # attention gathers so many keys at a time
 ATTENTION_TILE = 16  # and compares them with so many rows of queries
 
