@@ -5,7 +5,7 @@ Shapes: see ops/reference/attention.py.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -62,11 +62,10 @@ class ReferenceAttention:
         self.scale = spec.head_dim**-0.5
 
     def plan(self, spans: Sequence[Span]) -> AttentionPlan:
-        rows: list[_Row] = []
-        token = 0
-        for span in spans:
-            rows.append(_Row(span.start, span.count, token, self._slots(span)))
-            token += span.count
+        tokens = accumulate((span.count for span in spans), initial=0)
+        rows = [
+            _Row(span.start, span.count, token, self._slots(span)) for span, token in zip(spans, tokens, strict=False)
+        ]
         return ReferencePlan({window: list(self._jobs(rows, window)) for window in dict.fromkeys(self.windows)})
 
     def forward(

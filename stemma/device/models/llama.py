@@ -28,8 +28,8 @@ class Block(nn.Module):
         self.mlp = GatedMLP(build)
 
     def forward(self, x_TD: Tensor, skip_TD: Tensor, angles: Angles, batch: ForwardBatch) -> tuple[Tensor, Tensor]:
-        x_TD, skip_TD = self.input_norm.add(x_TD, skip_TD)
-        x_TD, skip_TD = self.middle_norm.add(self.attention(x_TD, angles, batch), skip_TD)
+        x_TD, skip_TD = self.input_norm(x_TD, skip_TD)
+        x_TD, skip_TD = self.middle_norm(self.attention(x_TD, angles, batch), skip_TD)
         return self.mlp(x_TD), skip_TD
 
 
@@ -67,7 +67,7 @@ class Llama(nn.Module):
         angles = self._rotary.angles(batch.positions_T)
         for block in self.blocks:
             x_TD, skip_TD = block(x_TD, skip_TD, angles, batch)
-        hidden_TD: Tensor = self.final_norm.add(x_TD, skip_TD)[0]
+        hidden_TD: Tensor = self.final_norm(x_TD, skip_TD)[0]
         return hidden_TD
 
     def logits(self, hidden_SD: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def attend(q_TNH: Tensor, keys_PKH: Tensor, values_PKH: Tensor, jobs: Sequence[J
     out_TNH = torch.empty_like(q_TNH)
     for job in jobs:
         q_UKMH = _tiles(q_TNH, job.queries_UQ, keys_PKH.shape[1], scale)
-        states: list[State | None] = [None] * q_UKMH.shape[0]
+        states: dict[int, State] = {}  # by first unit, ascending: a later unit never looks at an earlier part
         for part in job.parts:
             shape = (part.rows, -1, keys_PKH.shape[1], BLOCK, keys_PKH.shape[2])
             k_UCKBH = gather_blocks(keys_PKH, part.slots_XB).view(shape)
@@ -72,8 +72,8 @@ def attend(q_TNH: Tensor, keys_PKH: Tensor, values_PKH: Tensor, jobs: Sequence[J
             for step in part.steps:
                 seen = _look(q_UKMH[step.units], k_UCKBH[:, step.blocks], v_UCKBH[:, step.blocks], step.veil_UC1MB)
                 first = step.units.start
-                states[first] = _combine(states[first], seen)
-        answers = torch.cat([values / weight for _, weight, values in (state for state in states if state is not None)])
+                states[first] = _combine(states.get(first), seen)
+        answers = torch.cat([values / weight for _, weight, values in states.values()])
         out_TNH.index_copy_(0, job.targets, _rows(answers, job, q_TNH))
     return out_TNH
 

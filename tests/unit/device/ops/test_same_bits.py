@@ -1,6 +1,6 @@
 """A row's bits depend on that row alone: every op, at odd widths, at every place of a tile, with 1 and 2 threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,13 +16,6 @@ from stemma.device.ops.reference.rope import rotate
 WIDTHS = (80, 100, 517, 4097)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 CROWDS = (1, 2, 3, TILE - 1, TILE, TILE + 1, 3 * TILE + 5)
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
