@@ -64,7 +64,7 @@ def attend(q_TNH: Tensor, keys_PKH: Tensor, values_PKH: Tensor, jobs: Sequence[J
     out_TNH = torch.empty_like(q_TNH)
     for job in jobs:
         q_UKMH = _tiles(q_TNH, job.queries_UQ, keys_PKH.shape[1], scale)
-        states: dict[int, State] = {}  # by first unit, ascending: a later unit never looks at an earlier part
+        states: dict[int, State] = {}  # by first unit, ascending: none begins in a part before its predecessor
         for part in job.parts:
             shape = (part.rows, -1, keys_PKH.shape[1], BLOCK, keys_PKH.shape[2])
             k_UCKBH = gather_blocks(keys_PKH, part.slots_XB).view(shape)
