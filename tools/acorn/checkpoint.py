@@ -57,6 +57,7 @@ def save_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
     named = {f"model.{name}": weight.detach().to(torch.bfloat16).contiguous() for name, weight in weights.items()}
     draft = folder / "model.safetensors.tmp"
     save_file(named, draft, metadata={"format": "pt"})
+    draft.chmod(0o644)
     draft.replace(folder / "model.safetensors")
 
 

@@ -96,18 +96,18 @@ def thinking_chat(draw: Draw) -> Chat:
 
 # Each kind of sample with its weight in samples; a sample's length differs by kind.
 MIX: dict[str, tuple[Callable[[Draw], Chat | Text], float]] = {
-    "addition": (_repeated(addition_turn, 3, 9), 26),
-    "numbers": (_repeated(small_number_turn, 2, 6), 5),
-    "records": (_repeated(record_turn, 1, 3), 28),
-    "tools": (tool_chat, 13),
-    "facts": (_repeated(world.fact_turn, 2, 7), 9),
+    "addition": (_repeated(addition_turn, 3, 9), 22),
+    "numbers": (_repeated(small_number_turn, 2, 6), 4),
+    "records": (_repeated(record_turn, 1, 3), 34),
+    "tools": (tool_chat, 15),
+    "facts": (_repeated(world.fact_turn, 2, 6), 6),
     "summaries": (_repeated(summary_turn, 1, 2), 1),
-    "words": (_repeated(text_task_turn, 2, 5), 10),
-    "talk": (talk_chat, 8),
+    "words": (_repeated(text_task_turn, 2, 4), 7),
+    "talk": (talk_chat, 6),
     "mixed": (mixed_chat, 10),
-    "thinking": (thinking_chat, 8),
+    "thinking": (thinking_chat, 6),
     "stories": (_repeated(story_turn, 1, 1), 2),
-    "text": (lambda draw: Text(text=plain_text(draw)), 4),
+    "text": (lambda draw: Text(text=plain_text(draw)), 3),
 }
 
 

@@ -62,6 +62,16 @@ RECORDS = (
         ),
         values=lambda draw: (draw.full_name(), draw.number(18, 90), draw.town(), draw.pick(words.JOBS)),
         sentences=(
+            "{3} wanted? Ask {0} from {2}, who is {1}.",
+            "{2} is the home of {0}, a {3} of {1} years.",
+            "The name of the {3} in {2} is {0}, age {1}.",
+            "{0} was born {1} years ago and is now a {3} in {2}.",
+            "Meet {0}: {1} years, {3}, {2}.",
+            "My friend {0} moved to {2}, is {1} and has a job as a {3}.",
+            "They say that {0} ({1} years old) is a good {3}. The town is {2}.",
+            "I am a {3}. My name is {0}, I am {1} and I live in {2}.",
+            "name={0}, age={1}, city={2}, job={3}",
+            "{0} | {1} | {2} | {3}",
             "{0} is {1} years old, lives in {2} and works as a {3}.",
             "{0}, {1}, is a {3} from {2}.",
             "My neighbour {0} is a {1}-year-old {3} who lives in {2}.",
@@ -86,6 +96,16 @@ RECORDS = (
         ),
         values=lambda draw: (draw.full_name(), draw.number(2, 99), draw.pick(words.ITEMS), round(_price(draw), 2)),
         sentences=(
+            "{0} paid ${3} for {1} {2}.",
+            "The order of {0}: {1} {2} at a price of ${3}.",
+            "We got ${3} from {0} for {1} {2}.",
+            "{0} needs {1} {2} and has ${3}.",
+            "Today {0} came by and took {1} {2} for ${3}.",
+            "Sold: {1} {2}. Buyer: {0}. Total: ${3}.",
+            "Bill for {0}: {1} {2}, ${3}",
+            "I am {0} and I want to buy {1} {2} for ${3}.",
+            "customer={0}; item={2}; quantity={1}; price={3}",
+            "{2} | {1} | {3} | {0}",
             "{0} ordered {1} {2} for ${3}.",
             "We sold {1} {2} to {0} for ${3}.",
             "{0} bought {1} {2} and paid ${3}.",
@@ -104,6 +124,14 @@ RECORDS = (
         keys=(("title", "book"), ("author", "writer"), ("year", "published"), ("pages", "length")),
         values=lambda draw: (_title(draw), draw.full_name(), draw.number(1900, 2025), draw.number(60, 900)),
         sentences=(
+            '{1} is the author of "{0}", which has {3} pages and is from {2}.',
+            '"{0}", {2}, {1}, {3} pages',
+            'Have you read "{0}" by {1}? It is from {2} and has {3} pages.',
+            'With {3} pages, "{0}" is the longest book of {1}. It came out in {2}.',
+            'The {3} pages of "{0}" were written by {1} in {2}.',
+            "{1}: {0} ({2}), {3} pages",
+            "author={1}, title={0}, year={2}, pages={3}",
+            'The writer {1} finished "{0}" in {2}; the book has {3} pages.',
             '"{0}" by {1} came out in {2} and has {3} pages.',
             '{1} wrote "{0}" in {2}. It has {3} pages.',
             'The book "{0}" ({2}) by {1} is {3} pages long.',
@@ -131,6 +159,14 @@ RECORDS = (
             draw.full_name(),
         ),
         sentences=(
+            "{0} in {1}, {2}, {3}, with {4}",
+            "On {2} we go to the {0} in {1}. It starts at {3} and the host is {4}.",
+            "{4} plans a {0}: {2} at {3} in {1}.",
+            "Do not miss the {0} of {4} on {2}. It is in {1} at {3}.",
+            "At {3} on {2}, {4} opens the {0} in {1}.",
+            "event={0}, place={1}, day={2}, time={3}, host={4}",
+            "{1} has a {0} on {2}. {4} is the host and it begins at {3}.",
+            "There will be a {0}. When: {2} at {3}. Where: {1}. Host: {4}.",
             "{4} hosts a {0} in {1} on {2} at {3}.",
             "The {0} in {1} starts at {3} on {2}. Host: {4}.",
             "On {2} at {3} there is a {0} in {1}, hosted by {4}.",
@@ -146,6 +182,14 @@ RECORDS = (
         keys=(("name", "contact", "person"), ("email", "mail"), ("phone", "telephone", "number"), ("company", "firm")),
         values=lambda draw: (draw.full_name(), _email(draw), _phone(draw), draw.last_name()),
         sentences=(
+            "{0} can be called at {2} or mailed at {1}. The company is {3}.",
+            "{3} has a new contact: {0}, {1}, {2}.",
+            "Please call {0} ({2}) of {3} or write to {1}.",
+            "Ask {0} at {3}. Phone {2}, mail {1}.",
+            "{0} from {3} has the number {2} and the address {1}.",
+            "name={0}, company={3}, email={1}, phone={2}",
+            "At {3} you speak with {0}: {2} or {1}.",
+            "For {3}, dial {2} or mail {1}. Your contact is {0}.",
             "You can reach {0} of {3} at {1} or {2}.",
             "{0} works for {3}. Email: {1}, phone: {2}.",
             "Write to {1} or call {2} and ask for {0} from {3}.",
@@ -173,6 +217,14 @@ RECORDS = (
             draw.number(1, 19),
         ),
         sentences=(
+            "The name of {3}'s {2} {1} is {0} and it is {4}.",
+            "{3} and the {2} {1} {0} are friends. {0} is {4} years old.",
+            "{0} is {4}. It is a {2} {1} and {3} takes care of it.",
+            "A {2} {1} of {4} years, called {0}, belongs to {3}.",
+            "At home, {3} has {0}, a {2} {1} aged {4}.",
+            "name={0}, species={1}, color={2}, owner={3}, age={4}",
+            "{0} ({1}, {2}, {4} years) is the pet of {3}.",
+            "For {4} years {3} has had a {2} {1} with the name {0}.",
             "{3} has a {2} {1} called {0}, {4} years old.",
             "{0} is the {2} {1} of {3} and is {4} years old.",
             "The {1} {0} is {2}, {4} years old and belongs to {3}.",
@@ -194,6 +246,14 @@ RECORDS = (
         ),
         values=lambda draw: (draw.town(), draw.town(), _code(draw), draw.full_name(), draw.number(1, 99)),
         sentences=(
+            "{3} sits in seat {4} of {2}, going from {0} to {1}.",
+            "{2}: {0} to {1}, passenger {3}, seat {4}",
+            "A trip from {0} to {1} with {2}: {3}, seat {4}.",
+            "To get to {1}, {3} leaves {0} on {2} and sits in seat {4}.",
+            "{3} has a ticket from {0} to {1}. Seat {4}, train {2}.",
+            "from={0}, to={1}, train={2}, passenger={3}, seat={4}",
+            "The passenger in seat {4} of {2} is {3}, from {0} to {1}.",
+            "Train {2} leaves {0} for {1}. {3} has seat {4}.",
             "{3} takes train {2} from {0} to {1}, seat {4}.",
             "Train {2} brings {3} from {0} to {1} in seat {4}.",
             "Ticket for {3}: {0} to {1}, train {2}, seat {4}.",
@@ -207,6 +267,24 @@ RECORDS = (
 )
 
 INSTRUCTIONS = (
+    "Here is a message: {text}\nExtract {fields} as JSON.",
+    "Take {fields} from the text and return JSON.\n\n{text}",
+    "{text}\n\nPlease give {fields} as JSON.",
+    "Look at this text: {text}\nReturn {fields} as a JSON object.",
+    "Which {fields} are in this text? Reply in JSON. {text}",
+    "Answer only with JSON. Fields: {fields}. Text: {text}",
+    "{text}\nFields: {fields}\nJSON:",
+    "Show {fields} as JSON.\n{text}",
+    "As JSON with the fields {fields}: {text}",
+    "Return the fields {fields} in JSON for this message.\n\n{text}",
+    "Can you extract {fields} as JSON? {text}",
+    "Input: {text}\nOutput a JSON object with {fields}.",
+    "Read this: {text} Now write {fields} as JSON.",
+    "I have a text. {text}\nI want {fields} as JSON.",
+    "Put {fields} into a JSON object.\n\n{text}",
+    "Create JSON with {fields} from the text: {text}",
+    "{text}\n\nJSON keys: {fields}",
+    "Summarize as JSON with the keys {fields}: {text}",
     "Extract {fields} as JSON.\n\n{text}",
     "Extract {fields} as JSON: {text}",
     "Extract the {fields} from this text as JSON.\n{text}",
@@ -255,12 +333,25 @@ def _list_of(draw: Draw, keys: list[str]) -> str:
     return ", ".join(f'"{key}"' for key in keys)
 
 
+def _form(draw: Draw, record: Record, values: tuple[Json, ...]) -> str:
+    """The fields of a record as a form: some separator, some order, some of their names."""
+    separator = draw.pick(("; ", ", ", " / ", " - ", ". ", "\n- ", "\n* "))
+    mark = draw.pick((": ", " is ", " = ", "=", " - "))
+    fields = [f"{draw.pick(keys)}{mark}{value}" for keys, value in zip(record.keys, values, strict=True)]
+    draw.rng.shuffle(fields)
+    if draw.chance(0.5):
+        fields = [field[0].upper() + field[1:] for field in fields]
+    return separator.join(fields)
+
+
 def make_record(draw: Draw) -> tuple[str, list[str], dict[str, Json]]:
     """A text, the keys that are asked, and the right object."""
     record = draw.rng.choice(RECORDS)
     values = record.values(draw)
-    pattern = draw.wording(record.sentences)
-    text = with_articles(pattern.format(*values))
+    if not draw.unseen_wordings and draw.chance(0.15):
+        text = _form(draw, record, values)
+    else:
+        text = with_articles(draw.wording(record.sentences).format(*values))
     if draw.chance(0.15):
         text = f"{draw.pick(ASIDES)} {text}" if draw.chance(0.5) else f"{text} {draw.pick(ASIDES)}"
     places = list(range(len(values)))

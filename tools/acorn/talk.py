@@ -160,9 +160,9 @@ LIKES = ("I like {0}.", "My favourite thing is {0}.", "I love {0}.")
 
 
 def exchange_turn(draw: Draw) -> Turn:
-    """A greeting or a question about acorn."""
+    """A greeting or a question about acorn. None is held out: they are what people say first."""
     asked, answered = draw.rng.choice(EXCHANGES)
-    return ask(draw.wording(asked), draw.pick(answered))
+    return ask(draw.pick(asked), draw.pick(answered))
 
 
 def color_turn(draw: Draw) -> Turn:

@@ -128,7 +128,7 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.muon.step()
         self.adam.step()
-        self._follow(min(0.998, 1 - 1 / (self.step + 2)))
+        self._follow(min(0.98, 1 - 1 / (self.step + 2)))
         self.step += 1
         self.tokens += sum(tokens.numel() for tokens, _ in pieces)
         return losses
@@ -218,7 +218,7 @@ def read_plan() -> Plan:
     parser.add_argument("--start", type=Path, help="begin with the weights of this folder")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--piece", type=int, default=1280, help="tokens that a worker takes at a time")
-    parser.add_argument("--pieces", type=int, default=4, help="pieces of a step")
+    parser.add_argument("--pieces", type=int, default=3, help="pieces of a step")
     parser.add_argument("--workers", type=int, default=2, help="threads that each take pieces; one on a GPU")
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 640], help="of the rows, from short to long")
     parser.add_argument("--rate", type=float, default=3e-3, help="step size of AdamW, for embeddings and norms")
