@@ -1,6 +1,6 @@
 """The ledger of `stemma plan` against an engine that lives: private bytes after the largest step.
 
-    python benchmarks/memory.py [MODEL] [options of stemma serve]
+    python -m benchmarks.memory [MODEL] [options of stemma serve]
 
 Starts a server, sends prompts that fill the largest step and have every token's log-probability taken,
 then decodes all rows together, and reads the private memory (RssAnon) of the engine process. Prints one
@@ -9,8 +9,6 @@ on the way.
 """
 
 import json
-import platform
-import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +16,12 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from stemma.cli.child import serving  # noqa: E402
-from stemma.core.config.ask import ask_from  # noqa: E402
-from stemma.core.config.flags import Parser, add_options, given  # noqa: E402
-from stemma.core.config.machine import probe  # noqa: E402
-from stemma.core.config.resolve import Settled, resolve  # noqa: E402
+from benchmarks.facts import report
+from stemma.cli.child import serving
+from stemma.core.config.ask import ask_from
+from stemma.core.config.flags import Parser, add_options, given
+from stemma.core.config.machine import probe
+from stemma.core.config.resolve import Settled, resolve
 
 DECODES = 4  # tokens that each row generates
 
@@ -91,24 +87,18 @@ def main() -> None:
         # The files that it maps, libraries, stay as they are: what is left of the peak is its own.
         peak = resident_bytes(pid, "VmHWM") - resident_bytes(pid, "RssFile")
     planned = settled.ledger.private_bytes
-    result = {
-        "bench": "memory",
-        "model": settled.serve.served_model_name,
-        "planned": planned,
-        "loaded": loaded,
-        "after": after,
-        "peak": peak,
-        "error_percent": round(100 * (planned / after - 1), 2),
-        "peak_error_percent": round(100 * (planned / peak - 1), 2),
-        "lines": {line.name: line.bytes for line in settled.ledger.lines if not line.mapped},
-        "options": options,
-        "machine": machine.name,
-        "python": platform.python_version(),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip(),
-    }
-    print(json.dumps(result))
+    report(
+        "memory",
+        model=settled.serve.served_model_name,
+        planned=planned,
+        loaded=loaded,
+        after=after,
+        peak=peak,
+        error_percent=round(100 * (planned / after - 1), 2),
+        peak_error_percent=round(100 * (planned / peak - 1), 2),
+        lines={line.name: line.bytes for line in settled.ledger.lines if not line.mapped},
+        options=options,
+    )
 
 
 if __name__ == "__main__":

@@ -1,29 +1,21 @@
 """What the mind costs per step: microseconds of plan() + absorb(), without any device.
 
-    python benchmarks/plan_cost.py
+    python -m benchmarks.plan_cost
 
 Prints one JSON line. `decode_rows`: medians over steps in which that many rows decode. `queued`: the
 same for 32 decoding rows while requests wait that do not fit, by policy and length of the queue.
 """
 
-import json
-import os
-import platform
-import subprocess
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from stemma.control.scheduler.scheduler import Scheduler  # noqa: E402
-from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig  # noqa: E402
-from stemma.core.types.request import Request  # noqa: E402
-from stemma.core.types.sampling import SamplingParams  # noqa: E402
-from stemma.core.types.step import RowResult, StepPlan, StepResult  # noqa: E402
-from stemma.core.types.tokens import pack  # noqa: E402
+from benchmarks.facts import report
+from stemma.control.scheduler.scheduler import Scheduler
+from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig
+from stemma.core.types.request import Request
+from stemma.core.types.sampling import SamplingParams
+from stemma.core.types.step import RowResult, StepPlan, StepResult
+from stemma.core.types.tokens import pack
 
 PAGE_SIZE = 16
 PROMPT = 100
@@ -64,30 +56,16 @@ def microseconds(rows: int, queued: int, policy: Policy) -> float:
     return round(median(took), 1)
 
 
-def machine() -> dict[str, object]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
-
-
-def commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
 def main() -> None:
     policies: tuple[Policy, ...] = ("fcfs", "lpm", "dfs-weight", "lof", "random")
-    line = {
-        "bench": "plan_cost",
-        "unit": "microseconds per step, median",
-        "decode_rows": {rows: microseconds(rows, 0, "fcfs") for rows in (1, 32, 256)},
-        "queued": {
+    report(
+        "plan_cost",
+        unit="microseconds per step, median",
+        decode_rows={rows: microseconds(rows, 0, "fcfs") for rows in (1, 32, 256)},
+        queued={
             policy: {queued: microseconds(32, queued, policy) for queued in (10, 128, 10_000)} for policy in policies
         },
-        "commit": commit(),
-        "machine": machine(),
-    }
-    print(json.dumps(line))
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> int:
     config = msgspec.json.decode(sys.stdin.buffer.readline(), type=EngineConfig)
     set_up_logging("engine", config.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front tells us when to end
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=end_with_front, daemon=True).start()
     channel = ZmqEngineChannel(address)
     try:
@@ -48,6 +48,12 @@ def main() -> int:
             loop.turn()
     finally:
         channel.close()
+
+
+def end(*_: object) -> None:
+    """On SIGTERM. Ending happens once: the next one may come from the front while we are at it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def end_with_front() -> None:

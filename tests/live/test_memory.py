@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_ledger_is_within_five_percent() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks/memory.py"), "--max-total-tokens", "16k"]
+    command = [sys.executable, "-m", "benchmarks.memory", "--max-total-tokens", "16k"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
