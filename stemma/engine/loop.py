@@ -27,9 +27,9 @@ class EngineLoop:
         """One turn. Blocks only for a message when there is nothing to do, or for the oldest step in flight."""
         self.inbox.drain(wait=not self.flying and not self.scheduler.can_plan)
         plan = self.scheduler.plan()
+        self.send(self.scheduler.drain())  # before the launch, which at depth 1 takes as long as the step
         if plan is not None:
             self.flying.append(self.executor.launch(plan))
-        self.send(self.scheduler.drain())
         self.land(all_of_them=plan is None)
 
     def land(self, all_of_them: bool) -> None:
