@@ -222,3 +222,23 @@ def test_put_is_the_same_as_post() -> None:
             assert (await h.http.put("/generate", json={"text": "Hi"})).json()["text"] == "Hello there"
 
     asyncio.run(main())
+
+
+def test_a_length_that_nobody_asked_for_gives_way_to_the_context() -> None:
+    prompt = [1] * 511  # all but one of the context
+
+    async def main() -> None:
+        async with house(preferred_sampling='{"max_new_tokens": 40}') as preferring, house() as h:
+            for path, body in (("/generate", {"input_ids": prompt}), ("/v1/completions", {"prompt": prompt})):
+                for door in (h, preferring):
+                    assert (await door.post(path, body)).status_code == 200
+                    assert door.requests()[-1].sampling.max_new_tokens == 1
+            for path, body in (
+                ("/generate", {"input_ids": prompt, "sampling_params": {"max_new_tokens": 2}}),
+                ("/generate", {"input_ids": [1] * 512}),
+                ("/v1/completions", {"prompt": prompt, "max_tokens": 2}),
+                ("/v1/completions", {"prompt": [1] * 512}),
+            ):
+                assert (await h.post(path, body)).status_code == 400
+
+    asyncio.run(main())

@@ -111,16 +111,17 @@ class Native:
         first = 0
         for at, prompt in enumerate(prompts):
             under = f"sampling_params[{at}]" if isinstance(body.sampling_params, list) else "sampling_params"
-            sampling, n = read_sampling(samplings[at], self._defaults, under)
-            if first + n > MAX_BATCH:
+            wish = read_sampling(samplings[at], self._defaults, under)
+            if first + wish.n > MAX_BATCH:
                 raise BadRequest(f"{under}.n: more than {MAX_BATCH} answers to one request", f"{under}.n")
             try:
                 work = self._service.work(
                     text=prompt if isinstance(prompt, str) else None,
                     tokens=None if isinstance(prompt, str) else prompt,
-                    sampling=sampling,
+                    sampling=wish.sampling,
+                    is_length_asked=wish.is_length_asked,
                     id=ids[at],
-                    n=n,
+                    n=wish.n,
                     logprobs=specs[at],
                     priority=body.priority or 0,
                     salt="\n".join(filter(None, (salts[at], keys[at]))),
@@ -130,7 +131,7 @@ class Native:
                 places = {name: f"{under}.{name}" for name in SamplingParams.__struct_fields__}
                 raise located(error, places | {"prompt": where, "text": where, "input_ids": where}) from None
             items.append(Item(work, self._form(body, work, started), first))
-            first += n
+            first += wish.n
         return items, is_batch or first > 1
 
     def _form(self, body: GenerateBody, work: Work, started: float) -> Form:

@@ -1,7 +1,7 @@
 """Sampling parameters as clients write them, turned into ours: nulls, single stop strings, defaults, `n`."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,10 +16,16 @@ LATER = ("json_schema", "regex", "ebnf", "structural_tag", "choice", "custom_par
 KNOWN = (*SamplingParams.__struct_fields__, "n")
 
 
-def read_sampling(
-    given: Mapping[str, object], defaults: Mapping[str, object], under: str = ""
-) -> tuple[SamplingParams, int]:
-    """Our parameters, and how many continuations are wanted. `under` is where `given` stood in the body.
+class Wish(NamedTuple):
+    """Our parameters, how many continuations are wanted, and whether their length was asked for or is a default."""
+
+    sampling: SamplingParams
+    n: int
+    is_length_asked: bool
+
+
+def read_sampling(given: Mapping[str, object], defaults: Mapping[str, object], under: str = "") -> Wish:
+    """`under` is where `given` stood in the body.
 
     A null means the default; for `max_new_tokens` it means: until the context ends.
     """
@@ -43,7 +49,7 @@ def read_sampling(
     sampling = convert(wanted, SamplingParams, under)
     if sampling.top_k == 0:
         raise BadRequest(f"{place(under, 'top_k')} is 0; give at least 1, or -1 for all", place(under, "top_k"))
-    return sampling, n
+    return Wish(sampling, n, "max_new_tokens" in given)
 
 
 class Count(msgspec.Struct):

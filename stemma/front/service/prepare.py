@@ -25,12 +25,17 @@ def check_tokens(tokens: Iterable[int], vocab_size: int, field: str) -> None:
             raise BadRequest(f"token id {token} is outside of the vocabulary of 0 to {vocab_size - 1}", field)
 
 
-def settle(sampling: SamplingParams, prompt_len: int, seed: int, ready: EngineReady) -> SamplingParams:
-    """The parameters with nothing left open: lengths are numbers that fit, and there is a seed."""
+def settle(
+    sampling: SamplingParams, prompt_len: int, seed: int, ready: EngineReady, is_length_asked: bool = True
+) -> SamplingParams:
+    """The parameters with nothing left open: lengths are numbers that fit, and there is a seed.
+
+    A length that nobody asked for gives way to the room that there is.
+    """
     check_tokens(sampling.stop_token_ids, ready.vocab_size, "stop_token_ids")
     check_tokens(sampling.logit_bias, ready.vocab_size, "logit_bias")
-    longest = _room(prompt_len, sampling.max_new_tokens, ready)
-    output = longest if sampling.max_new_tokens is None else sampling.max_new_tokens
+    longest = _room(prompt_len, sampling.max_new_tokens if is_length_asked else None, ready)
+    output = longest if sampling.max_new_tokens is None else min(sampling.max_new_tokens, longest)
     if sampling.min_new_tokens > output:
         raise BadRequest(
             f"min_new_tokens {sampling.min_new_tokens} exceeds max_new_tokens {output}; ask for at most {output}",

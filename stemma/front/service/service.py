@@ -39,6 +39,7 @@ class Service:
         text: str | None = None,
         tokens: Sequence[int] | None = None,
         sampling: SamplingParams,
+        is_length_asked: bool = True,
         id: str | None = None,
         n: int = 1,
         logprobs: LogprobSpec | None = None,
@@ -47,6 +48,7 @@ class Service:
     ) -> Work:
         """A request that an engine can serve. Raises BadRequest (TooLong) with the reason when it cannot be.
 
+        `is_length_asked`: whether max_new_tokens is a wish, or a default that may be cut to what fits.
         Takes as long as tokenizing `text` does. EngineDead while there is no engine.
         """
         ready = self.client.require_ready()
@@ -55,7 +57,8 @@ class Service:
         prompt = self.tokenizer.encode(text) if text is not None else tokens or ()
         check_prompt(prompt, ready)
         check_n(n)
-        settled = settle(self._with_hidden_stops(sampling), len(prompt), secrets.randbits(63), ready)
+        seed = secrets.randbits(63)
+        settled = settle(self._with_hidden_stops(sampling), len(prompt), seed, ready, is_length_asked)
         if logprobs is not None:
             check_logprobs(logprobs, len(prompt), ready.vocab_size)
         Stops(sampling.stop, sampling.stop_regex)  # a pattern that cannot be used is refused now

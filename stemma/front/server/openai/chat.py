@@ -74,7 +74,7 @@ class Chat:
     def _work(self, body: ChatBody) -> Work:
         if body.top_logprobs and not body.logprobs:
             raise BadRequest("top_logprobs: needs logprobs to be true", "top_logprobs")
-        sampling, n = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
+        wish = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
         prompt = tokens_of_chat(
             self._service,
             body.messages,
@@ -84,7 +84,7 @@ class Chat:
             reasoning_effort=body.reasoning_effort,
         )
         spec = LogprobSpec(top=body.top_logprobs or 0) if body.logprobs else None
-        return work_of(self._service, body, prompt, sampling, n, spec, body.rid, "messages")
+        return work_of(self._service, body, prompt, wish, spec, body.rid, "messages")
 
     def _choice(self, index: int, answer: Progress, body: ChatBody) -> ChatChoice:
         return ChatChoice(

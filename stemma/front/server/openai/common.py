@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from stemma.core.base.errors import BadRequest
 from stemma.core.config.serve import ServeConfig
 from stemma.core.types.output import Finish
-from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.core.types.sampling import LogprobSpec
 from stemma.front.dialect.gather import Progress
 from stemma.front.dialect.prompts import Prompt, located
-from stemma.front.dialect.sampling import read_sampling
+from stemma.front.dialect.sampling import Wish, read_sampling
 from stemma.front.server.endpoint import Call
 from stemma.front.server.openai.schema import Common, PromptDetails, UsageBlock
 from stemma.front.service.service import Service
@@ -34,10 +34,8 @@ def check_served(body: Common, serve: ServeConfig) -> None:
         raise BadRequest(f"model: adapters are not served yet; ask for {serve.served_model_name!r}", "model")
 
 
-def sampling_of(
-    body: Common, max_tokens: int | None, fallback: int | None, defaults: Mapping[str, object]
-) -> tuple[SamplingParams, int]:
-    """The parameters and `n`. Without `max_tokens`: the server's default, else `fallback`."""
+def sampling_of(body: Common, max_tokens: int | None, fallback: int | None, defaults: Mapping[str, object]) -> Wish:
+    """Without `max_tokens`: the server's default, else `fallback`."""
     given = {OURS.get(name, name): getattr(body, name) for name in SAMPLING}
     if max_tokens is not None:
         given["max_new_tokens"] = max_tokens
@@ -48,8 +46,7 @@ def work_of(
     service: Service,
     body: Common,
     prompt: Prompt,
-    sampling: SamplingParams,
-    n: int,
+    wish: Wish,
     spec: LogprobSpec | None,
     id: str | None,
     where: str,
@@ -59,9 +56,10 @@ def work_of(
         return service.work(
             text=prompt if isinstance(prompt, str) else None,
             tokens=None if isinstance(prompt, str) else prompt,
-            sampling=sampling,
+            sampling=wish.sampling,
+            is_length_asked=wish.is_length_asked,
             id=id,
-            n=n,
+            n=wish.n,
             logprobs=spec,
             priority=body.priority or 0,
             salt="\n".join(filter(None, (body.cache_salt, body.extra_key))),

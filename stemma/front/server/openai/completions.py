@@ -74,7 +74,8 @@ class Completions:
 
     def _items(self, body: CompletionBody) -> list[Item]:
         prompts, is_batch = read_prompts(body)
-        sampling, n = sampling_of(body, body.max_tokens, SHORT, self._defaults)
+        wish = sampling_of(body, body.max_tokens, SHORT, self._defaults)
+        n = wish.n
         if body.best_of not in (None, n):
             raise BadRequest(f"best_of: {body.best_of} of {n} is not served yet; leave it out", "best_of")
         if len(prompts) * n > MAX_BATCH:
@@ -83,7 +84,7 @@ class Completions:
         items: list[Item] = []
         for prompt, id in zip(prompts, request_ids(body.rid, len(prompts), is_batch), strict=True):
             where = f"prompt[{len(items)}]" if is_batch else "prompt"
-            work = work_of(self._service, body, prompt, sampling, n, spec, id, where)
+            work = work_of(self._service, body, prompt, wish, spec, id, where)
             items.append(Item(work, self._echo(prompt, work) if body.echo else "", len(items) * n))
         return items
 
