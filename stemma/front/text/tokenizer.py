@@ -61,9 +61,9 @@ class Tokenizer:
         """Raises BadRequest for text that has no UTF-8 form."""
         for text in texts:
             check_unicode(text)
-        if len(texts) == 1:
-            return [self._backend.encode(texts[0], add_special_tokens=add_special_tokens).ids]
-        return [found.ids for found in self._backend.encode_batch(list(texts), add_special_tokens=add_special_tokens)]
+        # The batch form, also for one: only it leaves the interpreter to others while it works.
+        found = self._backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in found]
 
     def decode(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Ids that the vocabulary does not have (a model's may be padded) are nothing."""

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -104,3 +105,23 @@ def test_text_needs_neither_torch_nor_transformers() -> None:
         "import stemma.front.text.detokenize, stemma.front.text.template, stemma.front.service.service"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_long_text_leaves_the_interpreter_to_others() -> None:
+    tokenizer = VOCABULARIES["llama"]
+    beats = 0
+    is_done = threading.Event()
+
+    def beat() -> None:
+        nonlocal beats
+        while not is_done.wait(0.001):
+            beats += 1
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    tokens = tokenizer.encode("the cat sat on the mat " * 20_000)
+    seen = beats
+    is_done.set()
+    thread.join()
+    assert len(tokens) > 100_000
+    assert seen > 3
