@@ -1,8 +1,7 @@
 """Stop strings and stop patterns, found while the text is still growing."""
 
-from collections import deque
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import re2
 
@@ -13,25 +12,37 @@ MAX_PROGRAM = 2500  # instructions of all patterns of a request: bounds the time
 PATTERN_MEMORY_BYTES = 1 << 20
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    """What was read last is the beginning of a stop string, `depth` characters of it."""
+class Needle:
+    """A stop string, looked for by Knuth, Morris and Pratt.
 
-    depth: int
-    next: "dict[str, Node]" = field(default_factory=dict)
-    shorter: "Node | None" = None  # the longest proper suffix that begins a stop string; None: the root's
-    stop: str | None = None  # the longest stop string that ends here
+    Their table grows as far as some text has matched: a long string that never shows costs nothing.
+    """
+
+    def __init__(self, string: str):
+        self.string = string
+        self._shorter = array("I", (0, 0))  # [k]: how much of the string its first k characters end with, but all k
+
+    def after(self, depth: int, character: str) -> int:
+        """How much of the string a text ends with, which ended with `depth` characters of it before this one."""
+        while self.string[depth] != character:
+            if depth == 0:
+                return 0
+            depth = self._shorter[depth]
+        depth += 1
+        if depth == len(self._shorter):
+            self._shorter.append(self.after(self._shorter[-1], character))
+        return depth
 
 
 class Stops:
     """All that ends one request's text; made once, shared by its continuations.
 
-    Stop strings are one Aho-Corasick automaton, patterns run on RE2: both take linear time on any input.
+    Both kinds take linear time on any text; patterns run on RE2, which keeps those that were compiled last.
     Raises BadRequest for a pattern that RE2 refuses, or that is too costly.
     """
 
     def __init__(self, strings: Sequence[str] = (), patterns: Sequence[str] = ()):
-        self.root = _automaton(strings)
+        self.needles = [Needle(string) for string in strings]
         self.patterns = [(pattern, _compile(pattern)) for pattern in patterns]
         size = sum(compiled.programsize for _, compiled in self.patterns)
         if size > MAX_PROGRAM:
@@ -55,7 +66,7 @@ class StopFinder:
     def __init__(self, stops: Stops, trim: bool = True):
         self._stops = stops
         self._trim = trim
-        self._node = stops.root
+        self._depths = [0] * len(stops.needles)  # how much of each stop string the text ends with
         self._held = ""
         self._tail = ""
         self._is_tail_cut = False
@@ -76,7 +87,7 @@ class StopFinder:
             self.found, self.found_within = pattern, pattern_end
             cut = max(0, len(self._held) + pattern_end)
         else:
-            cut = len(pending) - self._node.depth
+            cut = len(pending) - max(self._depths, default=0)
         self._held = "" if self.found is not None else pending[cut:]
         return pending[:cut]
 
@@ -86,17 +97,20 @@ class StopFinder:
         return held
 
     def _find_string(self, text: str) -> tuple[str | None, int]:
-        root, node = self._stops.root, self._node
-        if not root.next:
-            return None, 0
-        for at, character in enumerate(text):
-            while character not in node.next and node.shorter is not None:
-                node = node.shorter
-            node = node.next.get(character, root)
-            if node.stop is not None:
-                return node.stop, at + 1
-        self._node = node
-        return None, 0
+        """The stop string that ends first in the piece, the longest of those that end there, and where."""
+        matches: list[tuple[int, str]] = []
+        for number, needle in enumerate(self._stops.needles):
+            depth, string = self._depths[number], needle.string
+            if depth == 0 and string[0] not in text:
+                continue
+            for end, character in enumerate(text, start=1):
+                depth = needle.after(depth, character)
+                if depth == len(string):
+                    matches.append((end, string))
+                    break
+            self._depths[number] = depth
+        end, found = min(matches, key=lambda match: (match[0], -len(match[1])), default=(0, None))
+        return found, end
 
     def _find_pattern(self, text: str) -> tuple[str | None, int]:
         """The match that ends first, relative to the piece. It may end before it, when a pattern looks one ahead."""
@@ -124,25 +138,3 @@ def _compile(pattern: str) -> "re2._Regexp":
         reason = error.args[0]
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
         raise BadRequest(f"the stop pattern {pattern!r} cannot be used: {text}", "stop_regex") from None
-
-
-def _automaton(strings: Sequence[str]) -> Node:
-    root = Node(0)
-    for string in strings:
-        node = root
-        for character in string:
-            node = node.next.setdefault(character, Node(node.depth + 1))
-        node.stop = string
-    queue = deque(root.next.values())
-    for node in queue:
-        node.shorter = root
-    while queue:
-        node = queue.popleft()
-        for character, child in node.next.items():
-            shorter = node.shorter
-            while shorter is not None and character not in shorter.next:
-                shorter = shorter.shorter
-            child.shorter = root if shorter is None else shorter.next[character]
-            child.stop = child.stop or child.shorter.stop
-            queue.append(child)
-    return root

@@ -1,5 +1,6 @@
 import re
 import time
+import tracemalloc
 from collections.abc import Iterator
 from random import Random
 
@@ -131,6 +132,17 @@ def test_no_pattern_takes_long() -> None:
     for _ in range(200):
         finder.add("aaaabxxxx")
     assert time.perf_counter() - started < 2
+
+
+def test_long_strings_cost_nothing_until_they_show() -> None:
+    """A body of 48 kB may name 32 long stops for 4096 prompts."""
+    strings = ["ab" * 511 + chr(0x100 + at) for at in range(32)]
+    tracemalloc.start()
+    many = [Stops(strings) for _ in range(100)]
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert size / len(many) < 20_000
+    assert run(StopFinder(many[0]), ["ab" * 700, "\u0105 on"]) == ("ab" * 189, strings[5])
 
 
 def test_many_long_strings_that_nearly_match_take_linear_time() -> None:
