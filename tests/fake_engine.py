@@ -138,7 +138,7 @@ class FakeEngine:
         if request.id in self.running:
             raise AssertionError(f"two requests with the id {request.id!r}")
         if self.max_queued is not None and len(self.running) >= self.max_queued:
-            finish = Finish(reason="error", code=503, detail="the queue is full; try again later")
+            finish = Finish(reason="abort", code=503, detail="the queue is full; try again later")
             self._say(TokenChunk(id=request.id, finish=finish, usage=Usage(prompt=prompt)))
             return
         self._requests[request.id] = request

@@ -5,6 +5,8 @@ add, abort ──▶ Queue ──Admission──▶ Seats ──Advance──▶
                  └────Preemption──────┘ ◀──────── Ledger ◀── StepResult
 """
 
+from typing import Literal
+
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.admit import Admission
 from stemma.control.scheduler.advance import Advance
@@ -62,7 +64,9 @@ class Scheduler:
         try:
             self._enqueue(request)
         except StemmaError as error:
-            finish = Finish(reason="error", code=error.status, detail=error.message)
+            # A full queue is no fault of the request's: to abort it leaves it to be sent again.
+            reason: Literal["abort", "error"] = "abort" if isinstance(error, Busy) else "error"
+            finish = Finish(reason=reason, code=error.status, detail=error.message)
             self._outbox.append(TokenChunk(id=request.id, finish=finish, usage=Usage()))
 
     def abort(self, abort: Abort) -> None:

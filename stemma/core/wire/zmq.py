@@ -26,7 +26,7 @@ def new_address() -> str:
 
 
 class ZmqFrontChannel:
-    """A front's end. What was sent to an engine that died is dropped, never said to the next one."""
+    """A front's end. What an engine that died did not read is dropped; what is sent without one waits for the next."""
 
     def __init__(self, address: str, front: int = 0):
         self._context = zmq.asyncio.Context()

@@ -79,8 +79,8 @@ class EngineClient:
         self.require_ready()
         if request.id in self._streams:
             raise BadRequest(f"a request with the id {request.id!r} is being served already; choose another", "rid")
-        stream = self._streams[request.id] = TokenStream(request.id)
         self._channel.send(request)
+        stream = self._streams[request.id] = TokenStream(request.id)
         return stream
 
     def abort(self, abort: Abort) -> None:
@@ -94,11 +94,15 @@ class EngineClient:
         return await self._ask(AskStats(id=self._next_id(), reply_to=self._front))
 
     def engine_died(self, message: str) -> None:
-        """End all that is in flight with one error each, and greet the engine that comes next."""
+        """End all that is in flight with one error each, and greet the engine that comes next.
+
+        What was said while nobody listened may reach that engine after all: it is taken back first.
+        """
         self.ready = None
         self._became_ready.clear()
         for stream in self._streams.values():
             stream.put(TokenChunk(id=stream.id, finish=Finish(reason="error", code=503, detail=message)))
+            self._channel.send(Abort(id=stream.id, reason="left"))
         self._streams.clear()
         for reply in self._replies.values():
             if not reply.done():

@@ -95,7 +95,7 @@ def test_held_out_additions_never_appear() -> None:
 
 
 def test_held_out_names_never_appear() -> None:
-    asked = [question for task in ("extraction", "tool calls") for question in questions(task, 300, True, seed=11)]
+    asked = [question for task in ("extraction", "tool calls") for question in questions(task, 400, True, seed=11)]
     names = {
         name.lower() for question in asked for name in re.findall(r'"([A-Z][a-z]{4,}) [A-Z][a-z]+"', question.right)
     }

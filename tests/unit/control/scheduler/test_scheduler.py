@@ -170,7 +170,7 @@ def test_a_full_queue_says_so() -> None:
     harness = Harness(schedule=schedule(max_queued=2))
     harness.add(*(request(id, [1], 1) for id in "abc"))
     harness.run()
-    assert finish_of(harness, "c") == Finish(reason="error", code=503, detail="The request queue is full.")
+    assert finish_of(harness, "c") == Finish(reason="abort", code=503, detail="The request queue is full.")
     assert {finish_of(harness, id).reason for id in "ab"} == {"length"}
 
 

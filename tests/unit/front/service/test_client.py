@@ -4,12 +4,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from stemma.core.base.errors import BadRequest, EngineDead
-from stemma.core.types.control import Hello
+from stemma.core.types.control import EngineReady, Hello, ToEngine
 from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.tokens import pack
+from stemma.core.wire.zmq import ZmqEngineChannel, ZmqFrontChannel, new_address
+from stemma.front.service.client import EngineClient
 from tests.fake_engine import FakeEngine, connected
+
+READY = EngineReady(context=64, max_total_tokens=64, page_size=1, vocab_size=9)
 
 
 def request(id: str = "a") -> Request:
@@ -137,3 +141,33 @@ def test_ending_one_reader_harms_no_other() -> None:
             assert len([chunk async for chunk in stream]) == 4
 
     asyncio.run(main())
+
+
+def test_what_was_said_while_nobody_listened_is_taken_back_before_the_next_engine_is_greeted() -> None:
+    async def main() -> list[ToEngine]:
+        address = new_address()
+        client = EngineClient(ZmqFrontChannel(address))
+        running = asyncio.create_task(client.run())
+        first = ZmqEngineChannel(address)
+        try:
+            async with asyncio.timeout(20):
+                while Hello(front=0) not in await asyncio.to_thread(first.receive, 0.05):
+                    pass
+                first.send(0, READY)
+                await client.wait_ready()
+                first.close()
+                await asyncio.sleep(0.2)  # now the road is cut, and the front has not heard that its engine died
+                stream = client.submit(request())
+                client.engine_died("killed")
+                assert [chunk.finish is not None async for chunk in stream] == [True]
+                second = ZmqEngineChannel(address)
+                heard: list[ToEngine] = []
+                while Hello(front=0) not in heard:
+                    heard += await asyncio.to_thread(second.receive, 0.05)
+                second.close()
+                return heard
+        finally:
+            running.cancel()
+            client.close()
+
+    assert asyncio.run(main()) == [request(), Abort(id="a", reason="left"), Hello(front=0)]

@@ -226,7 +226,7 @@ def test_what_the_engine_refuses_comes_first() -> None:
     async def main() -> None:
         async with serving(FakeEngine(max_queued=0)) as service:
             (answer,) = await service.answers(service.work(tokens=[1], sampling=params()))
-            assert (answer.text, answer.finish.reason, answer.finish.code) == ("", "error", 503)
+            assert (answer.text, answer.finish.reason, answer.finish.code) == ("", "abort", 503)
 
     asyncio.run(main())
 

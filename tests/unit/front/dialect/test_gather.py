@@ -1,0 +1,31 @@
+"""An end that is no answer is raised, and what is raised says whether to try again."""
+
+import asyncio
+
+import pytest
+
+from stemma.core.base.errors import Busy, EngineDead
+from stemma.core.types.sampling import SamplingParams
+from stemma.front.dialect.gather import Runs
+from stemma.front.service.service import Service
+from tests.fake_engine import FakeEngine, connected
+from tests.unit.front.vocabularies import vocabularies
+
+
+def test_a_full_queue_is_busy_and_a_death_is_a_death() -> None:
+    async def main() -> None:
+        engine = FakeEngine(max_queued=1)
+        engine.hold()
+        async with connected(engine) as client:
+            service = Service(vocabularies()["llama"], None, client)
+            runs = Runs(service)
+            first = asyncio.create_task(runs.answers([service.work(tokens=[1], sampling=SamplingParams())]))
+            while not engine.running:
+                await asyncio.sleep(0)
+            with pytest.raises(Busy, match="queue is full"):
+                await runs.answers([service.work(tokens=[1], sampling=SamplingParams())])
+            client.engine_died("killed by SIGKILL")
+            with pytest.raises(EngineDead, match="SIGKILL"):
+                await first
+
+    asyncio.run(main())
