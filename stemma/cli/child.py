@@ -1,5 +1,6 @@
 """A server of one's own: `stemma serve` as a child process, for as long as it is needed."""
 
+import ctypes
 import http.client
 import os
 import secrets
@@ -16,8 +17,9 @@ from stemma.core.config.env import API_KEY
 from stemma.core.config.field import Value
 from stemma.core.config.flags import flags_of
 
-LOOK_SECONDS = 0.05  # between two looks whether it is ready
+LOOK_SECONDS = 0.02  # between two looks whether it is ready
 END_SECONDS = 10.0  # it has so long to end by itself
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @contextmanager
@@ -31,6 +33,7 @@ def serving(options: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C stops an answer, not the server
+        preexec_fn=end_with_parent,  # noqa: PLW1509  # there are no other threads yet
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))  # so that the child is ended on the way out
@@ -46,6 +49,11 @@ def serving(options: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
             child.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def end_with_parent() -> None:
+    """Said by the child before it is a server: Linux shall end it when its parent is gone, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:
