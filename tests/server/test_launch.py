@@ -3,18 +3,24 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.serve import ServeConfig
+from stemma.core.types.control import FromEngine
 from stemma.front.server import launch
 from stemma.front.server.listen import listen
 from stemma.front.service.client import EngineClient
+from stemma.front.service.service import Service
 from stemma.front.service.watch import REFUSED, EngineProcess, describe
 from tests.fake_engine import FakeEngine
+from tests.server.harness import TOKENIZER, engine_config
 
 real_sleep = asyncio.sleep
 
@@ -39,6 +45,49 @@ def test_a_port_in_use_is_one_clear_error() -> None:
 )
 def test_how_it_ended(status: int, says: str) -> None:
     assert describe(status) == says
+
+
+def test_as_many_clients_as_the_system_grants() -> None:
+    code = """if True:
+        import resource
+        from stemma.front.server.launch import open_more_files
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+        open_more_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class Garbled(FakeEngine):
+    """What it says does not decode."""
+
+    async def receive(self) -> FromEngine:
+        raise msgspec.DecodeError("no such message")
+
+
+class Unending(EngineProcess):
+    def __init__(self) -> None:
+        self.address = "nowhere"
+
+    async def ended(self) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+
+def test_a_server_that_cannot_hear_its_engine_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaf(*_: object) -> Service:
+        return Service(TOKENIZER, None, EngineClient(Garbled()))
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            async with asyncio.timeout(10):
+                await launch.run_beside(Unending(), door, engine_config(), on("127.0.0.1", 1))
+
+    monkeypatch.setattr(launch, "connect", deaf)
+    monkeypatch.setattr(launch, "ZmqFrontChannel", lambda _: None)
+    with pytest.raises(msgspec.DecodeError):
+        asyncio.run(main())
 
 
 class Scripted(EngineProcess):

@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Message
 
 from stemma.core.types.request import Abort
+from stemma.front.server import endpoint
 from tests.server.harness import House, Json, events, fake_engine, house, on_a_port, says
 
 CASES: list[tuple[str, Json, int]] = [
@@ -70,6 +71,22 @@ def test_leaving_amid_the_body() -> None:
                     while 'status_code="499"' not in (await other.get("/metrics")).text:
                         await asyncio.sleep(0.005)
             assert h.requests() == []
+
+    asyncio.run(main())
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with house() as h, on_a_port(h.app) as address, asyncio.timeout(5):
+            host, port = address.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            answer = await reader.read()  # to its end: the connection is closed
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"did not arrive" in answer
 
     asyncio.run(main())
 

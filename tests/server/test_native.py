@@ -229,16 +229,17 @@ def test_a_length_that_nobody_asked_for_gives_way_to_the_context() -> None:
 
     async def main() -> None:
         async with house(preferred_sampling='{"max_new_tokens": 40}') as preferring, house() as h:
-            for path, body in (("/generate", {"input_ids": prompt}), ("/v1/completions", {"prompt": prompt})):
+            for path, name in (("/generate", "input_ids"), ("/v1/completions", "prompt")):
                 for door in (h, preferring):
-                    assert (await door.post(path, body)).status_code == 200
+                    assert (await door.post(path, {name: prompt})).status_code == 200
                     assert door.requests()[-1].sampling.max_new_tokens == 1
-            for path, body in (
+            refused: list[tuple[str, Json]] = [
                 ("/generate", {"input_ids": prompt, "sampling_params": {"max_new_tokens": 2}}),
                 ("/generate", {"input_ids": [1] * 512}),
                 ("/v1/completions", {"prompt": prompt, "max_tokens": 2}),
                 ("/v1/completions", {"prompt": [1] * 512}),
-            ):
+            ]
+            for path, body in refused:
                 assert (await h.post(path, body)).status_code == 400
 
     asyncio.run(main())

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stemma.core.config.serve import ServeConfig
 from stemma.front.server.auth import Access, Keys
-from stemma.front.server.errors import Left, Style, TooLarge, error_response, json_response, known
+from stemma.front.server.errors import Left, Style, TooLarge, TooSlow, error_response, json_response, known
 from stemma.front.server.metrics import Metrics
 
 LARGE = 16 << 10  # bytes of a body whose text is better tokenized in a thread
+BODY_SECONDS = 120.0  # so long a client may take to send its body
 POLITE = 8  # so many times the limit is still read, and thrown away, to let the client hear that it is too much
 
 log = logging.getLogger("requests")
@@ -82,9 +83,13 @@ class Door:
         if not self._keys.admit(self._endpoint.access, headers):
             return json_response({"error": "Unauthorized"}, 401)
         try:
-            return Call(Request(scope), await read_body(receive, headers, self._serve.max_body_bytes))
+            async with asyncio.timeout(BODY_SECONDS):
+                return Call(Request(scope), await read_body(receive, headers, self._serve.max_body_bytes))
         except TooLarge as error:
             return error_response(error, self._endpoint.errors)
+        except TimeoutError:
+            late = TooSlow(f"the body did not arrive within {BODY_SECONDS:.0f} seconds")
+            return error_response(late, self._endpoint.errors)
 
     async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -11,6 +11,7 @@ from stemma.front.dialect.body import Misfit
 
 Style = Literal["native", "generate", "openai"]
 
+HEADERS = {408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 DONE = b"data: [DONE]\n\n"
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,12 @@ class TooLarge(BadRequest):
     status = 413
 
 
+class TooSlow(BadRequest):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
 class Left(Exception):
     """The client went away while its body was read; nobody is there to be told."""
 
@@ -31,8 +38,7 @@ def json_response(content: object, status: int = 200, headers: dict[str, str] | 
 
 
 def error_response(error: StemmaError, style: Style) -> Response:
-    headers = {"Retry-After": "1"} if error.status == 503 else None
-    return json_response(content_of(error, style), error.status, headers)
+    return json_response(content_of(error, style), error.status, HEADERS.get(error.status))
 
 
 def content_of(error: StemmaError, style: Style) -> object:

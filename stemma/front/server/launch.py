@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -30,6 +31,7 @@ log = logging.getLogger("server")
 def serve(process: EngineProcess, door: socket.socket, engine: EngineConfig, config: ServeConfig) -> int:
     """Serve until interrupted; returns the exit status. `process` was started, `door` listens already."""
     set_up_logging("server", config.log_level)
+    open_more_files()
     return asyncio.run(run(process, door, engine, config))
 
 
@@ -50,13 +52,13 @@ async def run_beside(process: EngineProcess, door: socket.socket, engine: Engine
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, interrupted)
     tasks = [
-        asyncio.create_task(service.client.run()),
+        hearing := asyncio.create_task(service.client.run()),
         asyncio.create_task(announce(service.client, config)),
         watching := asyncio.create_task(watch(process, service.client)),
         stopping := asyncio.create_task(interrupted.wait()),
     ]
     serving = asyncio.create_task(http.serve(sockets=[door]))
-    await asyncio.wait([watching, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([hearing, watching, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
     service.client.engine_died("the server is stopping")
     http.should_exit = True
     await serving
@@ -64,6 +66,8 @@ async def run_beside(process: EngineProcess, door: socket.socket, engine: Engine
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     service.client.close()
+    if not hearing.cancelled():
+        hearing.result()  # raises: who cannot hear the engine cannot serve
     return watching.result() if watching.done() and not watching.cancelled() else 0
 
 
@@ -72,6 +76,12 @@ def on_signal(interrupted: asyncio.Event) -> None:
     if interrupted.is_set():
         os._exit(130)
     interrupted.set()
+
+
+def open_more_files() -> None:
+    """Every client is an open file, and shells grant 1024 of the many that the system would."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def announce(client: EngineClient, config: ServeConfig) -> None:
@@ -122,6 +132,7 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         lifespan="off",
+        http="h11",  # it bounds the size of a request's head; httptools does not
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=1,
