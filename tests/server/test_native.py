@@ -243,3 +243,25 @@ def test_a_length_that_nobody_asked_for_gives_way_to_the_context() -> None:
                 assert (await h.post(path, body)).status_code == 400
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_incremental", [False, True])
+def test_streams_of_many_logprobs_cost_what_they_tell(is_incremental: bool) -> None:
+    """With 100 for each of 400 positions, every event for itself would make 8 million in all."""
+
+    async def main() -> None:
+        async with house(fake_engine(), incremental_streaming=is_incremental) as h:
+            body = {
+                "input_ids": [1] * 200, "sampling_params": {"max_new_tokens": 200, "ignore_eos": True}, "stream": True,
+                "return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 100,
+            }  # fmt: skip
+            parts = [event["meta_info"] for event in events((await h.post("/generate", body)).text)]
+        told = sum(len(part[name]) * 101 for part in parts for name in ("input_top_logprobs", "output_top_logprobs"))
+        assert told < 2_000_000
+        of_output = parts if is_incremental else parts[-1:]
+        assert sum(len(part["output_top_logprobs"]) for part in of_output) == 200
+        assert [len(part["input_top_logprobs"]) for part in parts] == [200] * len(parts)
+        assert len(parts) > 10
+        assert parts[0]["completion_tokens"] == 1
+
+    asyncio.run(main())

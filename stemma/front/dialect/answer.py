@@ -64,6 +64,13 @@ def finish_reason(finish: Finish | None, output: int) -> Json | None:
             return {"type": "abort", "message": str(finish.detail or "Aborted"), "status_code": code, "err_type": None}
 
 
+def count_entries(answer: Progress, spec: LogprobSpec | None) -> int:
+    """How many log-probabilities `render` would tell."""
+    if spec is None:
+        return 0
+    return (len(answer.prompt_logprobs) + len(answer.logprobs)) * (1 + spec.top + len(spec.token_ids))
+
+
 def logprobs(answer: Progress, spec: LogprobSpec, text_of: Callable[[int], str] | None) -> Json:
     """The lists of (logprob, id, text). The first prompt token has none: nothing that was computed stands before it."""
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Raw
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.sampling import LogprobSpec, SamplingParams, TokenId
 from stemma.core.types.tokens import unpack
-from stemma.front.dialect.answer import Form, Json, render
+from stemma.front.dialect.answer import Form, Json, count_entries, render
 from stemma.front.dialect.body import Later
 from stemma.front.dialect.bounds import MAX_BATCH, MAX_CHOSEN, Name, Priority, RequestId, Top
 from stemma.front.dialect.gather import Progress, Runs
@@ -20,6 +20,7 @@ from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
 _NULL = Raw(b"null")
+ENTRIES_PER_TOKEN = 4096  # log-probabilities that an event may tell for each token of news
 Start = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 
 
@@ -87,14 +88,23 @@ class Native:
         return [render(answer, item.form) for item, of in zip(items, answers, strict=True) for answer in of]
 
     async def stream(self, items: Sequence[Item], is_many: bool, is_incremental: bool) -> AsyncGenerator[Json, None]:
-        """Each answer as it grows: all of it so far, or only what is new. With many, each tells its `index`."""
+        """Each answer as it grows: all of it so far, or only what is new. With many, each tells its `index`.
+
+        An event tells log-probabilities again that were told before: it waits until there is enough news.
+        """
+        told: dict[int, int] = {}  # how many tokens of each answer
         answers = [[Progress(item.work.id_of(index)) for index in range(item.work.n)] for item in items]
         async with aclosing(self._runs.chunks([item.work for item in items], is_streaming=True)) as chunks:
             async for number, chunk in chunks:
                 item, answer = items[number], answers[number][chunk.index]
+                place = item.first + chunk.index
                 answer.add(chunk)
+                room = (answer.output - told.get(place, 0)) * ENTRIES_PER_TOKEN
+                if place in told and chunk.finish is None and room < count_entries(answer, item.form.spec):
+                    continue
+                told[place] = answer.output
                 result = render(answer, item.form)
-                yield result | {"index": item.first + chunk.index} if is_many else result
+                yield result | {"index": place} if is_many else result
                 if is_incremental:
                     answer.forget()
 
