@@ -5,16 +5,13 @@
 Alternates the two, so that a slow moment of the machine hits both. `ratio` is what to watch.
 """
 
-import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from statistics import median
 
 from benchmarks.facts import report
-from stemma.cli.child import free_port
+from stemma.cli.bench import first_token_seconds
 
 
 def seconds_of(command: list[str]) -> float:
@@ -23,36 +20,12 @@ def seconds_of(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def first_token_seconds() -> float:
-    """Start a server, and ask as often as it takes until a token comes back."""
-    port = free_port()
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "stemma", "serve", "--port", str(port), "--log-level", "warning"]
-    server = subprocess.Popen(command)
-    try:
-        while not has_answered(port):
-            time.sleep(0.01)
-        return time.perf_counter() - began
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def has_answered(port: int) -> bool:
-    body = json.dumps({"text": "Hello", "sampling_params": {"max_new_tokens": 1}}).encode()
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/generate", body, timeout=30) as answer:
-            return bool(json.load(answer)["output_ids"])
-    except (urllib.error.URLError, ConnectionError):
-        return False
-
-
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     torch, first, helps = [], [], []
     for _ in range(runs):
         torch.append(seconds_of([sys.executable, "-c", "import torch"]))
-        first.append(first_token_seconds())
+        first.append(first_token_seconds({}))
         helps.append(seconds_of([sys.executable, "-m", "stemma", "--help"]))
     ratios = [mine / bare for mine, bare in zip(first, torch, strict=True)]
     report(

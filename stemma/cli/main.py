@@ -15,6 +15,7 @@ commands:
   serve      an HTTP server with the OpenAI API and the native one
   chat       talk to a model in the terminal
   generate   continue one prompt
+  bench      how fast a server is: ours, or any with the OpenAI API
   plan       what a model takes of memory, before anything is loaded
   doctor     what this machine can run, and why not
   version    the version of Stemma
@@ -59,6 +60,10 @@ def command(name: str) -> Command:
             from stemma.cli.generate import generate
 
             return generate
+        case "bench":
+            from stemma.cli.bench import bench
+
+            return bench
         case "plan":
             from stemma.cli.plan import plan
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from stemma.core.base.errors import BadRequest, ConfigError, EngineDead, StemmaError
+from stemma.bench.http import address_of, lost, refused
+from stemma.core.base.errors import EngineDead
 
 _OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
 
@@ -37,13 +37,7 @@ class Talk:
     """Messages so far, and the server that answers. An answer that was stopped counts as far as it was said."""
 
     def __init__(self, url: str, api_key: str | None, sampling: dict[str, object], system: str | None):
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is no address of a server; write http://127.0.0.1:30000")
-        self._parts = parts
-        self._headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        )
+        self._address = address_of(url, api_key)
         self._wishes = {_OPENAI_NAMES.get(name, name): value for name, value in sampling.items()}
         self.pace = Pace()
         self.begin(system)
@@ -75,12 +69,12 @@ class Talk:
     def _events(self, body: dict[str, object]) -> Iterator[dict[str, Any]]:
         connection = self._connect()
         try:
-            path = self._parts.path.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"
             asked = {"model": "default", "stream": True, **self._wishes, **body}
-            connection.request("POST", path, json.dumps(asked), self._headers)
+            path = f"{self._address.base}/v1/chat/completions"
+            connection.request("POST", path, json.dumps(asked), self._address.headers)
             answer = connection.getresponse()
             if answer.status != http.client.OK:
-                raise _refused(answer.status, answer.read())
+                raise refused(answer.status, answer.read())
             for line in answer:
                 if line.startswith(b"data:") and not line.endswith(b"[DONE]\n"):
                     event = json.loads(line[5:])
@@ -88,19 +82,10 @@ class Talk:
                         raise EngineDead(str(event["error"].get("message", event["error"])))
                     yield event
         except (OSError, http.client.HTTPException) as error:
-            raise EngineDead(f"{self._parts.netloc}: {str(error) or type(error).__name__}") from None
+            raise lost(self._address, error) from None
         finally:
             connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        return kind(self._parts.hostname or "", self._parts.port)
-
-
-def _refused(status: int, body: bytes) -> StemmaError:
-    try:
-        found = json.loads(body)
-        message = str(found.get("error", found).get("message", found))
-    except (ValueError, AttributeError):
-        message = body[:200].decode(errors="replace")
-    return BadRequest(f"the server refused with {status}: {message}")
+        kind = http.client.HTTPSConnection if self._address.is_secure else http.client.HTTPConnection
+        return kind(self._address.host, self._address.port)

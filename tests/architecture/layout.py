@@ -46,7 +46,8 @@ ROOMS = {
     ),
     "engine": Room((*NOUNS, "core/wire", "control/cache", "control/scheduler", "device/worker"), 910),
     "offline": Room((*NOUNS, "core/wire", "front/service", "front/dialect", "engine"), 270),
-    "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline"), 700),
+    "bench": Room(("core/base", "core/config"), 900),
+    "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline", "bench"), 840),
     "stemma": Room(("core/types", "offline"), 60),
 }
 

@@ -28,6 +28,7 @@ def model_info(serve: ServeConfig, engine: EngineConfig) -> Json:
         "has_audio_understanding": False,
         "model_type": engine.model.model_type,
         "architectures": [engine.model.architecture],
+        "vocab_size": engine.model.vocab_size,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stemma.cli.main import main
 
-COMMANDS = ("serve", "chat", "generate", "plan", "doctor")
+COMMANDS = ("serve", "chat", "generate", "bench", "plan", "doctor")
 HELP_SECONDS = 0.3
 BUSY = 3  # a machine that also runs other tests is slower
 
