@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
+from stemma.core.config.chat import ReasoningParser, ToolCallParser
 from stemma.core.config.engine import Attention, Policy
 from stemma.core.config.field import Note, Option, Value, by_name, options_of
 
@@ -92,6 +93,14 @@ class Ask(Struct, frozen=True, kw_only=True):
     admin_api_key: Annotated[str | None, Note("key of the requests that change the server", "server")] = None
     served_model_name: Annotated[str | None, Note("name of the model in the API", "server")] = None
     chat_template: Annotated[str | None, Note("path of a Jinja chat template, or the template itself", "server")] = None
+    tool_call_parser: Annotated[
+        Literal["auto", "none", ToolCallParser],
+        Note("how the model writes tool calls; auto: as its chat template tells", "server"),
+    ] = "auto"
+    reasoning_parser: Annotated[
+        Literal["auto", "none", ReasoningParser],
+        Note("how the model writes its thoughts; auto: as its chat template tells", "server"),
+    ] = "auto"
     sampling_defaults: Annotated[
         Literal["model", "openai"], Note("whose sampling: generation_config.json's, or OpenAI's", "server")
     ] = "model"

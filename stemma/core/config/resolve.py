@@ -8,6 +8,14 @@ from msgspec import Struct
 from stemma.core.base.errors import ConfigError
 from stemma.core.base.numbers import ceil_div, format_bytes
 from stemma.core.config.ask import Ask
+from stemma.core.config.chat import (
+    ReasoningParser,
+    Templates,
+    ToolCallParser,
+    implied_reasoning,
+    implied_tool_calls,
+    read_templates,
+)
 from stemma.core.config.embedded import NAME, embedded_model_path
 from stemma.core.config.engine import Attention, CacheConfig, DeviceConfig, DType, EngineConfig, ScheduleConfig
 from stemma.core.config.families import read_model_spec
@@ -64,10 +72,11 @@ class _Notes(list[Reason]):
 def resolve(ask: Ask, machine: Machine) -> Settled:
     """Settle an ask for the model that it names. Raises ConfigError, CheckpointError."""
     path = ask.model_path or str(embedded_model_path())
-    return settle(ask, machine, path, read_model_spec(path))
+    spec = read_model_spec(path)
+    return settle(ask, machine, path, spec, read_templates(ask.tokenizer_path or path, ask.chat_template))
 
 
-def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec) -> Settled:
+def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Templates | None = None) -> Settled:
     """The pure part of `resolve`: equal arguments, equal answer. Raises ConfigError."""
     notes = _Notes()
     notes.take("model", (path, ASKED if ask.model_path else "none was asked for; this one comes with the package"))
@@ -94,7 +103,8 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec) -> Settled:
     engine = msgspec.structs.replace(engine, cache=msgspec.structs.replace(engine.cache, pages=pages))
     ledger = ledger_of(engine, machine.memory_bytes)
     ledger.check()
-    return Settled(engine=engine, serve=_serve(ask, path), ledger=ledger, reasons=tuple(notes))
+    serve = _serve(ask, path, templates, notes)
+    return Settled(engine=engine, serve=serve, ledger=ledger, reasons=tuple(notes))
 
 
 def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:
@@ -227,7 +237,19 @@ def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: i
     )
 
 
-def _serve(ask: Ask, path: str) -> ServeConfig:
+def _tool_calls(ask: Ask, templates: Templates | None) -> tuple[ToolCallParser | None, str]:
+    if ask.tool_call_parser == "auto":
+        return implied_tool_calls(templates)
+    return None if ask.tool_call_parser == "none" else ask.tool_call_parser, ASKED
+
+
+def _reasoning(ask: Ask, templates: Templates | None) -> tuple[ReasoningParser | None, str]:
+    if ask.reasoning_parser == "auto":
+        return implied_reasoning(templates)
+    return None if ask.reasoning_parser == "none" else ask.reasoning_parser, ASKED
+
+
+def _serve(ask: Ask, path: str, templates: Templates | None, notes: _Notes) -> ServeConfig:
     _check_preferred(ask.preferred_sampling_params)
     return ServeConfig(
         model_path=path,
@@ -238,6 +260,8 @@ def _serve(ask: Ask, path: str) -> ServeConfig:
         api_key=ask.api_key,
         admin_api_key=ask.admin_api_key,
         chat_template=ask.chat_template,
+        tool_call_parser=notes.take("tool-call parser", _tool_calls(ask, templates)),
+        reasoning_parser=notes.take("reasoning parser", _reasoning(ask, templates)),
         sampling_defaults=ask.sampling_defaults,
         preferred_sampling=ask.preferred_sampling_params or "{}",
         stream_interval=ask.stream_interval,

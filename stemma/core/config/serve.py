@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from stemma.core.config.chat import ReasoningParser, ToolCallParser
+
 
 class ServeConfig(Struct, frozen=True, kw_only=True):
     """Everything a front process needs beside the EngineConfig."""
@@ -16,6 +18,8 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     admin_api_key: str | None = None
     chat_template: str | None = None  # a path, or the template itself; None: the model's own
+    tool_call_parser: ToolCallParser | None = None  # None: tools are refused
+    reasoning_parser: ReasoningParser | None = None  # None: thoughts are content
     sampling_defaults: Literal["model", "openai"] = (
         "model"  # whether generation_config.json fills what a request leaves out
     )

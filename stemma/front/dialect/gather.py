@@ -27,6 +27,7 @@ class Progress:
     finish: Finish | None = None
     usage: Usage = field(default_factory=Usage)
     output: int = 0  # tokens so far, also those that were forgotten
+    thought: int = 0  # those of them that are the model's thoughts
     has_begun: bool = False
 
     def add(self, chunk: TextChunk) -> None:

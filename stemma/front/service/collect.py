@@ -1,6 +1,7 @@
 """Token chunks to text chunks, one sequence at a time; and the place where they wait for a reader."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,11 +21,14 @@ class Collector:
     even when the engine came to another end meanwhile: how fast an abort travels never shows.
     """
 
-    def __init__(self, id: str, index: int, tokenizer: Tokenizer, sampling: SamplingParams, stops: Stops):
+    def __init__(
+        self, id: str, index: int, tokenizer: Tokenizer, sampling: SamplingParams, stops: Stops,
+        shown: Collection[int] = (),
+    ):  # fmt: skip
         self._id = id
         self._index = index
         self._trims = not sampling.no_stop_trim
-        self._text = detokenizer(tokenizer, sampling.skip_special_tokens)
+        self._text = detokenizer(tokenizer, sampling.skip_special_tokens, shown)
         self._finder = StopFinder(stops, self._trims)
         self._count = 0  # output tokens that count
 

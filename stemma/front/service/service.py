@@ -45,6 +45,7 @@ class Service:
         logprobs: LogprobSpec | None = None,
         priority: int = 0,
         salt: str = "",
+        shown: tuple[int, ...] = (),
     ) -> Work:
         """A request that an engine can serve. Raises BadRequest (TooLong) with the reason when it cannot be.
 
@@ -70,6 +71,7 @@ class Service:
             logprobs=logprobs,
             priority=priority,
             salt=salt,
+            shown=shown,
         )
         check_id(work.id)
         self._check_is_new(work)
@@ -88,7 +90,7 @@ class Service:
         tasks: list[asyncio.Task[None]] = []
         try:
             for index, stream in enumerate(streams):
-                collector = Collector(stream.id, index, self.tokenizer, work.sampling, stops)
+                collector = Collector(stream.id, index, self.tokenizer, work.sampling, stops, work.shown)
                 tasks.append(asyncio.create_task(self._pump(stream, collector, mailbox)))
             unfinished = work.n
             while unfinished:

@@ -16,6 +16,7 @@ class Work(Struct, frozen=True, kw_only=True):
     logprobs: LogprobSpec | None = None
     priority: int = 0
     salt: str = ""
+    shown: tuple[int, ...] = ()  # special tokens that show in the text, whatever `sampling` says
 
     def id_of(self, index: int) -> str:
         return self.id if index == 0 else f"{self.id}-{index}"

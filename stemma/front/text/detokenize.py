@@ -1,6 +1,7 @@
 """Tokens to text, one token at a time, for a sequence that is still growing."""
 
 import codecs
+from collections.abc import Collection
 from typing import Protocol
 
 from stemma.front.text.tokenizer import Tokenizer
@@ -21,17 +22,18 @@ class Detokenizer(Protocol):
     def finish(self) -> str: ...
 
 
-def detokenizer(tokenizer: Tokenizer, skip_special_tokens: bool) -> Detokenizer:
+def detokenizer(tokenizer: Tokenizer, skip_special_tokens: bool, shown: Collection[int] = ()) -> Detokenizer:
+    """`shown` are special tokens that are not skipped."""
     kind = ByteDetokenizer if tokenizer.is_byte_level else PieceDetokenizer
-    return kind(tokenizer, skip_special_tokens)
+    return kind(tokenizer, tokenizer.special_ids.difference(shown) if skip_special_tokens else frozenset())
 
 
 class ByteDetokenizer:
     """For byte-level vocabularies: holds back a character whose bytes are not all there."""
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool):
+    def __init__(self, tokenizer: Tokenizer, skipped: Collection[int]):
         self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._skipped = skipped
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.late = 0
 
@@ -45,9 +47,9 @@ class ByteDetokenizer:
 class PieceDetokenizer:
     """For vocabularies of text: holds back a run of byte tokens, whose text depends on the whole run."""
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool):
+    def __init__(self, tokenizer: Tokenizer, skipped: Collection[int]):
         self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._skipped = skipped
         self._run: list[int] = []  # byte tokens, not yet said
         self._has_begun = False
         self.late = 0

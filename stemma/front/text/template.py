@@ -15,8 +15,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from stemma.core.base.errors import BadRequest, CheckpointError, ConfigError
-from stemma.front.text.tokenizer import check_unicode, read_settings, special_tokens
+from stemma.core.base.errors import BadRequest, CheckpointError
+from stemma.core.config.chat import read_settings, read_templates
+from stemma.front.text.tokenizer import check_unicode, special_tokens
 
 MAX_CHARACTERS = 32 << 20
 OWN_VARIABLES = ("messages", "tools", "add_generation_prompt")
@@ -46,27 +47,11 @@ class ChatTemplate:
 
     @classmethod
     def from_folder(cls, folder: str | Path, override: str | None = None) -> "ChatTemplate | None":
-        """`override` is a path or the template itself; else chat_template.jinja, else tokenizer_config.json.
-
-        None when the model has none: it is no chat model.
-        """
-        settings = read_settings(folder)
-        tokens = special_tokens(settings)
-        path = Path(folder) / "chat_template.jinja"
-        if override is not None:
-            return cls({"default": _read_override(override)}, tokens, "the chat template that was given")
-        if path.is_file():
-            return cls({"default": path.read_text(encoding="utf-8")}, tokens, str(path))
-        path = Path(folder) / "tokenizer_config.json"
-        found = settings.get("chat_template")
+        """As `read_templates` finds it."""
+        found = read_templates(folder, override)
         if found is None:
             return None
-        try:
-            named = msgspec.convert([{"name": "default", "template": found}] if isinstance(found, str) else found,
-                                    list[dict[str, str]])  # fmt: skip
-            return cls({item["name"]: item["template"] for item in named}, tokens, str(path))
-        except (msgspec.ValidationError, KeyError) as error:
-            raise CheckpointError(f"{path}: chat_template is neither text nor a list of named templates") from error
+        return cls(found.sources, special_tokens(read_settings(folder)), found.origin)
 
     def render(
         self,
@@ -173,15 +158,6 @@ def _pop_beginning(prepared: list[dict[str, object]]) -> str:
         raise BadRequest("the last message must be the assistant's, after another one, to be continued",
                          "continue_final_message")  # fmt: skip
     return str(last["content"])
-
-
-def _read_override(override: str) -> str:
-    path = Path(override)
-    if "\n" not in override and len(override) < 4096 and path.is_file():
-        return path.read_text(encoding="utf-8")
-    if "{" not in override:
-        raise ConfigError(f"chat_template {override!r} is no file, and no template either")
-    return override
 
 
 class Generation(Extension):

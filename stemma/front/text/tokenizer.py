@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
 import tokenizers
 from tokenizers import decoders
 
 from stemma.core.base.errors import BadRequest, CheckpointError
+from stemma.core.config.chat import read_settings
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 BYTE_LEVEL_STEPS = {"ByteLevel", "Fuse"}
@@ -129,17 +129,6 @@ def check_unicode(text: str, field: str | None = None) -> None:
         raise BadRequest(
             f"the text is not valid Unicode: U+{code:04X} at {error.start} is half a pair", field
         ) from None
-
-
-def read_settings(folder: str | Path) -> dict[str, object]:
-    """tokenizer_config.json, or nothing when there is none."""
-    path = Path(folder) / "tokenizer_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-    except msgspec.DecodeError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def special_tokens(settings: dict[str, object]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from stemma.core.base.errors import BadRequest
 from stemma.core.config.serve import ServeConfig
-from stemma.core.types.output import Finish, Logprob
+from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec
 from stemma.front.dialect.body import decode
 from stemma.front.dialect.defaults import Defaults
@@ -18,15 +18,14 @@ from stemma.front.server.errors import json_response
 from stemma.front.server.openai.common import (
     check_served,
     finite,
-    matched_stop,
     require_json,
     sampling_of,
     usage_of,
     work_of,
 )
-from stemma.front.server.openai.prompt import tokens_of_chat
+from stemma.front.server.openai.message import Telling, end_of, message_of
+from stemma.front.server.openai.prompt import is_thinking, prompt_of_chat, tokens_of
 from stemma.front.server.openai.schema import (
-    AssistantMessage,
     ChatAnswer,
     ChatBody,
     ChatChoice,
@@ -38,9 +37,12 @@ from stemma.front.server.openai.schema import (
     Metadata,
     TopToken,
 )
+from stemma.front.server.openai.tools import check_tools, is_wanted
 from stemma.front.server.sse import Events, EventStream, event
+from stemma.front.service.message import MessageForm, MessageReader
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
+from stemma.front.text.formats import CALLS, THOUGHTS
 
 
 class Chat:
@@ -51,55 +53,92 @@ class Chat:
         self._runs = runs
         self._serve = serve
         self._defaults = defaults.openai
+        self._thoughts = THOUGHTS[serve.reasoning_parser] if serve.reasoning_parser else None
+        self._calls = CALLS[serve.tool_call_parser] if serve.tool_call_parser else None
 
     async def complete(self, call: Call) -> ASGIApp:
         require_json(call)
         body = decode(call.body, ChatBody)
         check_served(body, self._serve)
-        work = await aside(call, self._work, body)
+        work, form = await aside(call, self._work, body)
         if body.stream:
-            return await EventStream.open(self._events(body, work), "openai")
+            return await EventStream.open(self._events(body, work, form), "openai")
         answers = await self._runs.answers([work])
+        choices = [self._choice(index, answer, body, form) for index, answer in enumerate(answers[0])]
         return json_response(
             ChatAnswer(
                 id=work.id,
                 created=int(time.time()),
                 model=model_of(body),
-                choices=[self._choice(index, answer, body) for index, answer in enumerate(answers[0])],
+                choices=choices,
                 usage=usage_of(answers, self._serve.cache_report),
                 metadata=Metadata(self._serve.weight_version),
             )
         )
 
-    def _work(self, body: ChatBody) -> Work:
+    def _work(self, body: ChatBody) -> tuple[Work, MessageForm]:
         if body.top_logprobs and not body.logprobs:
             raise BadRequest("top_logprobs: needs logprobs to be true", "top_logprobs")
         wish = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
-        prompt = tokens_of_chat(
+        names = self._tools(body)
+        prompt = prompt_of_chat(
             self._service,
             body.messages,
+            tools=body.tools if names else None,
             continue_final_message=bool(body.continue_final_message),
             add_generation_prompt=True,
             chat_template_kwargs=body.chat_template_kwargs or {},
             reasoning_effort=body.reasoning_effort,
         )
         spec = LogprobSpec(top=body.top_logprobs or 0) if body.logprobs else None
-        return work_of(self._service, body, prompt, wish, spec, body.rid, "messages")
+        form = self._form(body, prompt, names)
+        tokens = tokens_of(self._service, prompt)
+        return work_of(self._service, body, tokens, wish, spec, body.rid, "messages", form.shown), form
 
-    def _choice(self, index: int, answer: Progress, body: ChatBody) -> ChatChoice:
-        return ChatChoice(
-            index=index,
-            message=AssistantMessage(content=answer.text),
-            logprobs=self._logprobs(answer.logprobs) if body.logprobs else None,
-            finish_reason=answer.finish.reason if answer.finish else "abort",
-            matched_stop=matched_stop(answer.finish),
+    def _tools(self, body: ChatBody) -> tuple[str, ...]:
+        """The names of the tools that may be called."""
+        names = check_tools(body.tools or [])
+        if not is_wanted(body.tool_choice) or not names:
+            return ()
+        if self._calls is None:
+            raise BadRequest(
+                "tools: how this model writes calls is not known; serve it with --tool-call-parser, or leave them out",
+                "tools",
+            )
+        return names
+
+    def _form(self, body: ChatBody, prompt: str, names: tuple[str, ...]) -> MessageForm:
+        last = body.messages[-1].get("content") if body.continue_final_message else ""
+        said = last if isinstance(last, str) else ""
+        return MessageForm(
+            tokenizer=self._service.tokenizer,
+            thoughts=self._thoughts,
+            is_thinking=self._thoughts is not None and is_thinking(self._thoughts, prompt, said),
+            separates=body.separate_reasoning is not False,
+            calls=self._calls if names else None,
+            tools=names,
+            many=body.parallel_tool_calls is not False,
         )
 
-    async def _events(self, body: ChatBody, work: Work) -> Events:
-        """Per continuation: its role, its text, its end. Then usage, when asked for."""
-        answers = [Progress(work.id_of(index)) for index in range(work.n)]
+    def _choice(self, index: int, answer: Progress, body: ChatBody, form: MessageForm) -> ChatChoice:
+        reader = MessageReader(form)
+        message = message_of(reader.read(answer.text, answer.tokens, is_end=True))
+        answer.thought = reader.thought_tokens
+        reason, matched = end_of(answer.finish, reader)
+        return ChatChoice(
+            index=index,
+            message=message,
+            logprobs=self._logprobs(answer.logprobs) if body.logprobs else None,
+            finish_reason=reason,
+            matched_stop=matched,
+        )
+
+    async def _events(self, body: ChatBody, work: Work, form: MessageForm) -> Events:
+        """Per continuation: its role, its thoughts, its text and calls, its end. Then usage, when asked for."""
+        holds = body.stream_reasoning is False
+        tellings = [Telling(Progress(work.id_of(index)), MessageReader(form), holds) for index in range(work.n)]
+        answers = [telling.answer for telling in tellings]
         created, model = int(time.time()), model_of(body)
-        started = [False] * work.n
 
         def chunk_of(*deltas: ChatDelta) -> ChatChunk:
             chunk = ChatChunk(id=work.id, created=created, model=model, choices=list(deltas))
@@ -109,17 +148,18 @@ class Chat:
 
         async with aclosing(self._runs.chunks([work], is_streaming=True)) as chunks:
             async for _, chunk in chunks:
-                index, answer = chunk.index, answers[chunk.index]
-                answer.add(chunk)
-                answer.forget()
-                if not started[index]:
-                    started[index] = True
+                index, telling = chunk.index, tellings[chunk.index]
+                is_first, deltas = not telling.answer.has_begun, telling.read(chunk)
+                if is_first:
                     yield event(chunk_of(ChatDelta(index=index, delta=Delta(role="assistant", content=""))))
-                if chunk.text or chunk.logprobs:
-                    logprobs = self._logprobs(chunk.logprobs) if body.logprobs else None
-                    yield event(chunk_of(ChatDelta(index=index, delta=Delta(content=chunk.text), logprobs=logprobs)))
+                logprobs = self._logprobs(chunk.logprobs) if chunk.logprobs else None
+                for delta in deltas or ([Delta(content="")] if logprobs else []):
+                    yield event(chunk_of(ChatDelta(index=index, delta=delta, logprobs=logprobs)))
+                    logprobs = None  # of all tokens of the chunk: told once
                 if chunk.finish is not None:
-                    yield event(chunk_of(ended(index, chunk.finish)))
+                    reason, matched = end_of(chunk.finish, telling.reader)
+                    end = ChatDelta(index=index, delta=Delta(), finish_reason=reason, matched_stop=matched)
+                    yield event(chunk_of(end))
         if body.wants_usage:
             yield event(chunk_of())
 
@@ -133,10 +173,6 @@ class Chat:
             return ChatToken(said.token, said.bytes, said.logprob, [token(*pair) for pair in item.top])
 
         return ChatLogprobs([with_top(item) for item in logprobs])
-
-
-def ended(index: int, finish: Finish) -> ChatDelta:
-    return ChatDelta(index=index, delta=Delta(), finish_reason=finish.reason, matched_stop=matched_stop(finish))
 
 
 def model_of(body: ChatBody) -> str:

@@ -10,7 +10,7 @@ from stemma.front.dialect.gather import Progress
 from stemma.front.dialect.prompts import Prompt, located
 from stemma.front.dialect.sampling import Wish, read_sampling
 from stemma.front.server.endpoint import Call
-from stemma.front.server.openai.schema import Common, PromptDetails, UsageBlock
+from stemma.front.server.openai.schema import Common, OutputDetails, PromptDetails, UsageBlock
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -50,6 +50,7 @@ def work_of(
     spec: LogprobSpec | None,
     id: str | None,
     where: str,
+    shown: tuple[int, ...] = (),
 ) -> Work:
     """A prompt that stood at `where` in the body, ready to run."""
     try:
@@ -63,6 +64,7 @@ def work_of(
             logprobs=spec,
             priority=body.priority or 0,
             salt="\n".join(filter(None, (body.cache_salt, body.extra_key))),
+            shown=shown,
         )
     except BadRequest as error:
         raise located(error, {"prompt": where, "text": where, "input_ids": where, **THEIRS}) from None
@@ -72,12 +74,15 @@ def usage_of(answers: Sequence[Sequence[Progress]], cache_report: bool) -> Usage
     """Of all continuations of all prompts; each prompt counts once."""
     prompt = sum(max(answer.usage.prompt for answer in of) for of in answers)
     output = sum(answer.output for of in answers for answer in of)
+    thought = sum(answer.thought for of in answers for answer in of)
     cached = PromptDetails(sum(of[0].usage.cached for of in answers))
     return UsageBlock(
         prompt_tokens=prompt,
         completion_tokens=output,
         total_tokens=prompt + output,
         prompt_tokens_details=cached if cache_report else None,
+        reasoning_tokens=thought,
+        completion_tokens_details=OutputDetails(thought) if thought else None,
     )
 
 

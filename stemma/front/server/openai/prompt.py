@@ -1,41 +1,53 @@
-"""From the messages of a conversation to the tokens that the model continues."""
+"""From the messages of a conversation to the prompt that the model continues."""
 
 from collections.abc import Mapping, Sequence
 
 from stemma.core.base.errors import BadRequest
 from stemma.front.service.service import Service
+from stemma.front.text.formats import ThoughtFormat
 
 ROLES = ("system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root")
 
 Message = Mapping[str, object]
 
 
-def tokens_of_chat(
+def prompt_of_chat(
     service: Service,
     messages: Sequence[Message],
     *,
+    tools: Sequence[Message] | None,
     continue_final_message: bool,
     add_generation_prompt: bool,
     chat_template_kwargs: Mapping[str, object],
     reasoning_effort: str | float | None,
-) -> list[int]:
-    """A last message of the assistant counts as the user's, unless it is to be continued.
-
-    The template writes all special tokens itself: the tokenizer adds none.
-    """
+) -> str:
+    """A last message of the assistant counts as the user's, unless it is to be continued."""
     if service.template is None:
         raise BadRequest("messages: this model has no chat template; use /v1/completions", "messages")
     named = [with_role(message, at) for at, message in enumerate(messages)]
     if named and named[-1]["role"] == "assistant" and not continue_final_message:
         named[-1]["role"] = "user"
     effort = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
-    text = service.template.render(
+    return service.template.render(
         named,
+        tools=tools,
         add_generation_prompt=add_generation_prompt,
         continue_final_message=continue_final_message,
         kwargs={**effort, **chat_template_kwargs},
     )
-    return service.tokenizer.encode(text, add_special_tokens=False)
+
+
+def tokens_of(service: Service, prompt: str) -> list[int]:
+    """The template writes all special tokens itself: the tokenizer adds none."""
+    return service.tokenizer.encode(prompt, add_special_tokens=False)
+
+
+def is_thinking(format: ThoughtFormat, prompt: str, said: str) -> bool:
+    """Whether the prompt ends inside of a thought. `said` is what the assistant, who goes on, has said already."""
+    if format.begin in said or format.end in said:
+        return said.rfind(format.begin) > said.rfind(format.end)
+    before = prompt.removesuffix(said).rstrip()
+    return before.endswith(format.begin) or (format.is_forced and not before.endswith(format.end))
 
 
 def with_role(message: Message, at: int) -> dict[str, object]:

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from stemma.core.types.sampling import Count, TokenId
 from stemma.front.dialect.body import Later
 from stemma.front.dialect.bounds import Name, Positive, Priority, RequestId, Samples, Seed, Top
+from stemma.front.server.openai.tools import ToolChoice, Tools
 
 _NULL = Raw(b"null")
 
@@ -86,8 +87,12 @@ class ChatBody(Common, kw_only=True):
     continue_final_message: bool | None = False
     chat_template_kwargs: dict[str, object] | None = None
     reasoning_effort: str | float | None = None
+    separate_reasoning: bool | None = True
+    stream_reasoning: bool | None = True
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = True
 
-    tools: Raw = _NULL
     functions: Raw = _NULL
     audio: Raw = _NULL
     input_ids: Raw = _NULL
@@ -115,13 +120,17 @@ class PromptDetails(Struct):
     cached_tokens: int
 
 
+class OutputDetails(Struct):
+    reasoning_tokens: int
+
+
 class UsageBlock(Struct, kw_only=True):
     prompt_tokens: int
     total_tokens: int
     completion_tokens: int
     prompt_tokens_details: PromptDetails | None = None
     reasoning_tokens: int = 0
-    completion_tokens_details: None = None
+    completion_tokens_details: OutputDetails | None = None
 
 
 class Metadata(Struct):
@@ -142,10 +151,25 @@ class ChatLogprobs(Struct):
     content: list[ChatToken]
 
 
+class CalledFunction(Struct):
+    name: str | None
+    arguments: str
+
+
+class ToolCall(Struct, kw_only=True):
+    """A whole call; or of a stream its beginning, then, with neither id nor name, more of its arguments."""
+
+    index: int
+    id: str | None
+    type: str = "function"
+    function: CalledFunction
+
+
 class AssistantMessage(Struct, kw_only=True):
     role: str = "assistant"
     content: str
-    reasoning_content: None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
 class ChatChoice(Struct, kw_only=True):
@@ -169,6 +193,8 @@ class ChatAnswer(Struct, kw_only=True):
 class Delta(Struct, omit_defaults=True):
     role: str | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatDelta(Struct, kw_only=True):

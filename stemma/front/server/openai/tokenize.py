@@ -2,24 +2,23 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 from starlette.types import ASGIApp
 
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.sampling import TokenId
-from stemma.front.dialect.body import Later, decode
+from stemma.front.dialect.body import decode
 from stemma.front.dialect.bounds import MAX_BATCH
 from stemma.front.dialect.prompts import token_lists
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
 from stemma.front.server.openai.common import require_json
-from stemma.front.server.openai.prompt import tokens_of_chat
+from stemma.front.server.openai.prompt import prompt_of_chat, tokens_of
+from stemma.front.server.openai.tools import Tools, check_tools
 from stemma.front.service.service import Service
 
-_NULL = Raw(b"null")
 
-
-class TokenizeBody(Later, kw_only=True):
+class TokenizeBody(Struct, kw_only=True):
     """A prompt, or the messages of a conversation."""
 
     prompt: str | Annotated[list[str], Meta(max_length=MAX_BATCH)] | None = None
@@ -29,8 +28,7 @@ class TokenizeBody(Later, kw_only=True):
     continue_final_message: bool | None = False
     chat_template_kwargs: dict[str, object] | None = None
     reasoning_effort: str | float | None = None
-
-    tools: Raw = _NULL
+    tools: Tools | None = None
 
 
 class DetokenizeBody(Struct):
@@ -48,7 +46,6 @@ class Tokens:
     async def tokenize(self, call: Call) -> ASGIApp:
         require_json(call)
         body = decode(call.body, TokenizeBody)
-        body.refuse_later()
         tokens, count = await aside(call, self._encode, body)
         return json_response({"tokens": tokens, "count": count, "max_model_len": self._context})
 
@@ -64,16 +61,21 @@ class Tokens:
         tokens = (
             tokenizer.encode(body.prompt, special)
             if body.prompt is not None
-            else tokens_of_chat(
-                self._service,
-                body.messages or [],
-                continue_final_message=bool(body.continue_final_message),
-                add_generation_prompt=body.add_generation_prompt is not False,
-                chat_template_kwargs=body.chat_template_kwargs or {},
-                reasoning_effort=body.reasoning_effort,
-            )
+            else tokens_of(self._service, self._prompt(body))
         )
         return tokens, len(tokens)
+
+    def _prompt(self, body: TokenizeBody) -> str:
+        check_tools(body.tools or [])
+        return prompt_of_chat(
+            self._service,
+            body.messages or [],
+            tools=body.tools,
+            continue_final_message=bool(body.continue_final_message),
+            add_generation_prompt=body.add_generation_prompt is not False,
+            chat_template_kwargs=body.chat_template_kwargs or {},
+            reasoning_effort=body.reasoning_effort,
+        )
 
     async def detokenize(self, call: Call) -> ASGIApp:
         require_json(call)

@@ -65,6 +65,7 @@ def test_nothing_asked_is_all_decided() -> None:
     assert [reason.name for reason in found.reasons] == [
         *("model", "dtype", "device", "KV dtype", "attention", "threads"),
         *("context", "step tokens", "rows", "depth", "cache pages"),
+            *("tool-call parser", "reasoning parser"),
     ]
     assert all(reason.why and reason.value for reason in found.reasons)
 

@@ -1,0 +1,105 @@
+"""The tools that a request offers: what they must be, and what is done with them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from stemma.core.base.errors import BadRequest
+from stemma.front.dialect.body import misfit
+
+MAX_TOOLS = 256
+MAX_DEPTH = 32  # of a schema
+TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+
+Json = Mapping[str, object]
+Tools = Annotated[list[dict[str, object]], Meta(max_length=MAX_TOOLS)]
+ToolChoice = str | dict[str, object]
+
+
+class Function(Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    description: str | None = None
+    parameters: dict[str, object] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct):
+    function: Function
+    type: Literal["function"] = "function"
+
+
+def check_tools(tools: Sequence[Json]) -> tuple[str, ...]:
+    """The names of the tools' functions. Raises BadRequest for what no model could call."""
+    names: list[str] = []
+    for at, tool in enumerate(tools):
+        where = f"tools[{at}]"
+        try:
+            function = msgspec.convert(tool, Tool).function
+        except msgspec.ValidationError as error:
+            raise misfit(error, where) from None
+        if function.name in names:
+            raise BadRequest(f"{where}.function.name: {function.name!r} is there already", f"{where}.function.name")
+        if function.strict:
+            raise BadRequest(
+                f"{where}.function.strict needs constrained decoding, which is not served yet; leave it out",
+                f"{where}.function.strict",
+            )
+        if function.parameters is not None:
+            check_schema(function.parameters, f"{where}.function.parameters")
+        names.append(function.name)
+    return tuple(names)
+
+
+def is_wanted(choice: ToolChoice | None) -> bool:
+    """Whether tools may be called. Raises BadRequest for a choice that would have to force the model."""
+    if choice in (None, "auto"):
+        return True
+    if choice == "none":
+        return False
+    if choice == "required" or isinstance(choice, dict):
+        raise BadRequest(
+            "tool_choice: to force a call needs constrained decoding, which is not served yet; use 'auto' or 'none'",
+            "tool_choice",
+        )
+    raise BadRequest(f"tool_choice: {choice!r} is none of 'auto', 'none', 'required' and a function", "tool_choice")
+
+
+def check_schema(schema: object, at: str, depth: int = 0) -> None:
+    """Raise for a schema that is none, at the place where it is not."""
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise BadRequest(f"{at}: a schema is an object or a boolean", at)
+    if depth == MAX_DEPTH:
+        raise BadRequest(f"{at}: schemas are nested more than {MAX_DEPTH} deep", at)
+    check_type(schema.get("type", []), f"{at}.type")
+    for keyword in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
+        inner = schema.get(keyword, {})
+        if not isinstance(inner, dict):
+            raise BadRequest(f"{at}.{keyword}: not an object of schemas", f"{at}.{keyword}")
+        for name, each in inner.items():
+            check_schema(each, f"{at}.{keyword}.{name}", depth + 1)
+    for keyword in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
+        if keyword in schema:
+            check_schema(schema[keyword], f"{at}.{keyword}", depth + 1)
+    for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        for number, each in enumerate(check_list(schema, keyword, at)):
+            check_schema(each, f"{at}.{keyword}[{number}]", depth + 1)
+    check_list(schema, "enum", at)
+    if not all(isinstance(name, str) for name in check_list(schema, "required", at)):
+        raise BadRequest(f"{at}.required: not a list of names", f"{at}.required")
+
+
+def check_type(kind: object, at: str) -> None:
+    for each in kind if isinstance(kind, list) else [kind]:
+        if each not in TYPES:
+            raise BadRequest(f"{at}: {each!r} is none of {', '.join(TYPES)}", at)
+
+
+def check_list(schema: Json, keyword: str, at: str) -> list[object]:
+    found = schema.get(keyword, [])
+    if not isinstance(found, list):
+        raise BadRequest(f"{at}.{keyword}: not a list", f"{at}.{keyword}")
+    return found
