@@ -62,13 +62,19 @@ class Draw:
     """One stream of random choices, for training or for the examination. Owned by who drew its seed.
 
     `unseen_items` draws names, words and additions that training never meets; `unseen_wordings` does the same
-    for the sentences around them. A training draw has neither.
+    for the sentences around them, `unseen_tools` for the names of tools. A training draw has none of these.
     """
 
     rng: random.Random
     unseen_items: bool = False
     unseen_wordings: bool = False
+    unseen_tools: bool = False
     pieces: Sequence[str] = field(default=())
+
+    @property
+    def is_examination(self) -> bool:
+        """Whether this asks for what training never meets."""
+        return self.unseen_items
 
     def wording(self, options: Sequence[str]) -> str:
         """A sentence pattern on this draw's side of the hold-out."""

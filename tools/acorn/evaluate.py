@@ -91,7 +91,11 @@ def table_of(scores: list[Score]) -> Table:
     table = Table("task", "wordings", "asked", "unseen names", "right", "goal")
     for score in scores:
         goal = GOALS.get(score.task)
-        shown = str(score.names) if score.task in ("extraction", "tool calls", "names told before") else "-"
+        shown = (
+            str(score.names)
+            if score.task in ("extraction", "tool calls", "calls of unseen tools", "names told before")
+            else "-"
+        )
         table.add_row(
             score.task, score.wordings, str(score.asked), shown, f"{score.share:.1%}", f"{goal:.0%}" if goal else "-"
         )

@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tools.acorn import world
 from tools.acorn.arithmetic import ADDITIONS, addition_turn, small_number_turn, thoughtful_addition_turn
@@ -91,6 +91,7 @@ TASKS: dict[str, tuple[Callable[[Draw], tuple[str, str]], Judge]] = {
     "addition": (_turn(addition_turn), last_number),
     "extraction": (_turn(record_turn), same_json),
     "tool calls": (lambda draw: prompt_of(single_call(draw)[0]), same_calls),
+    "calls of unseen tools": (lambda draw: prompt_of(single_call(replace(draw, unseen_tools=True))[0]), same_calls),
     "facts": (_fact, holds),
     "addition with a thought": (_thought, last_number),
     "small number questions": (_turn(small_number_turn), exact),
@@ -101,7 +102,9 @@ TASKS: dict[str, tuple[Callable[[Draw], tuple[str, str]], Judge]] = {
 SPOKEN = {
     **{
         task: TASKS[task][0]
-        for task in ("addition", "extraction", "tool calls", "words and lists", "names told before")
+        for task in (
+            *("addition", "extraction", "tool calls", "calls of unseen tools", "words and lists", "names told before"),
+        )
     },
     "facts": _turn(world.fact_turn),
     "addition with a thought": _turn(thoughtful_addition_turn, thinking=True),

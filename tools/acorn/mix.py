@@ -96,13 +96,13 @@ def thinking_chat(draw: Draw) -> Chat:
 
 # Each kind of sample with its weight in samples; a sample's length differs by kind.
 MIX: dict[str, tuple[Callable[[Draw], Chat | Text], float]] = {
-    "addition": (_repeated(addition_turn, 3, 9), 22),
+    "addition": (_repeated(addition_turn, 3, 9), 12),
     "numbers": (_repeated(small_number_turn, 2, 6), 4),
-    "records": (_repeated(record_turn, 1, 3), 34),
-    "tools": (tool_chat, 15),
+    "records": (_repeated(record_turn, 1, 3), 44),
+    "tools": (tool_chat, 22),
     "facts": (_repeated(world.fact_turn, 2, 6), 6),
     "summaries": (_repeated(summary_turn, 1, 2), 1),
-    "words": (_repeated(text_task_turn, 2, 4), 7),
+    "words": (_repeated(text_task_turn, 2, 4), 6),
     "talk": (talk_chat, 6),
     "mixed": (mixed_chat, 10),
     "thinking": (thinking_chat, 6),

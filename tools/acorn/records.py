@@ -1,11 +1,13 @@
 """Sentences about people, orders and the like, and the JSON objects that they hold."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from tools.acorn import words
-from tools.acorn.draw import Draw, with_articles
+from tools.acorn.draw import Draw, held_out_wordings, is_held_out, with_articles
 from tools.acorn.sample import Json, Turn, ask
 
 
@@ -323,6 +325,41 @@ ASIDES = (
 )
 
 
+ORDER_VERBS = (
+    *("extract", "get", "give me", "find", "list", "show", "return", "write", "pull out", "collect", "note", "tell me"),
+    *("I need", "I want", "take", "read", "output", "give", "fill in", "parse", "make", "what are", "look for", "use"),
+)
+ORDER_TEXTS = (
+    *("", "", "", " from the text", " from this", " of this text", " in the message", " out of it", " for this"),
+    *(" from the following", " that you find", " from what follows", " you see here"),
+)
+ORDER_FORMS = (
+    *(" as JSON", " as a JSON object", " in JSON", " and answer with JSON", " and reply in JSON", " as JSON, please"),
+    *(" in JSON format", " as one JSON object", ", JSON only", " and return JSON", " and put them into JSON"),
+)
+ORDER_FIELDS = (
+    "{fields}",
+    "{fields}",
+    "the {fields}",
+    "the keys {fields}",
+    "the fields {fields}",
+    "({fields})",
+    "[{fields}]",
+)
+TELLINGS = (
+    *(
+        "{key}: {value}",
+        "{key} is {value}",
+        "{key} = {value}",
+        "{key}={value}",
+        "{key} - {value}",
+        "the {key} is {value}",
+    ),
+    *("{value} is the {key}", "{value} ({key})", "{key} {value}", "{value} as {key}", "with the {key} {value}"),
+    *("the {key}: {value}", "its {key} is {value}", "{key} ({value})", "we have {value} as {key}", "{key} -> {value}"),
+)
+
+
 def _list_of(draw: Draw, keys: list[str]) -> str:
     """Keys as one would write them in a sentence, or with their marks."""
     style = draw.rng.random()
@@ -334,21 +371,49 @@ def _list_of(draw: Draw, keys: list[str]) -> str:
 
 
 def _form(draw: Draw, record: Record, values: tuple[Json, ...]) -> str:
-    """The fields of a record as a form: some separator, some order, some of their names."""
-    separator = draw.pick(("; ", ", ", " / ", " - ", ". ", "\n- ", "\n* "))
-    mark = draw.pick((": ", " is ", " = ", "=", " - "))
-    fields = [f"{draw.pick(keys)}{mark}{value}" for keys, value in zip(record.keys, values, strict=True)]
+    """The fields of a record as a form: each told in some way, in some order, with some separator."""
+    separator = draw.pick(("; ", ", ", " / ", " - ", ". ", "\n- ", "\n* ", " and ", " | ", "\n"))
+    one_way = draw.pick(TELLINGS) if draw.chance(0.4) else ""
+    fields = [
+        (one_way or draw.pick(TELLINGS)).format(key=draw.pick(keys), value=value)
+        for keys, value in zip(record.keys, values, strict=True)
+    ]
     draw.rng.shuffle(fields)
     if draw.chance(0.5):
         fields = [field[0].upper() + field[1:] for field in fields]
-    return separator.join(fields)
+    return separator.join(fields) + draw.pick(("", "", "."))
+
+
+@cache
+def _held_out_orders() -> tuple[re.Pattern[str], ...]:
+    """What an order looks like that is kept for the examination."""
+    kept = held_out_wordings(INSTRUCTIONS)
+    return tuple(
+        re.compile(".*?".join(re.escape(part) for part in re.split(r"\{\w+\}", order)), re.DOTALL)
+        for order in sorted(kept)
+    )
+
+
+def _composed_order(draw: Draw) -> str:
+    """An order to extract fields, put together from parts; never one that is kept for the examination."""
+    while True:
+        verb, of_text, form = draw.pick(ORDER_VERBS), draw.pick(ORDER_TEXTS), draw.pick(ORDER_FORMS)
+        order = f"{verb} {draw.pick(ORDER_FIELDS)}{of_text}{form}"
+        if draw.chance(0.2):
+            order = draw.pick(("Please ", "Now ", "Task: ", "Could you ", "Hello, ", "Next: ")) + order
+        elif draw.chance(0.7):
+            order = order[0].upper() + order[1:]
+        gap = draw.pick(("\n\n", "\n", " "))
+        made = f"{{text}}{gap}{order}." if draw.chance(0.4) else f"{order}{draw.pick((':', '.'))}{gap}{{text}}"
+        if not is_held_out("wording", made) and not any(held.fullmatch(made) for held in _held_out_orders()):
+            return made
 
 
 def make_record(draw: Draw) -> tuple[str, list[str], dict[str, Json]]:
     """A text, the keys that are asked, and the right object."""
     record = draw.rng.choice(RECORDS)
     values = record.values(draw)
-    if not draw.unseen_wordings and draw.chance(0.15):
+    if not draw.unseen_wordings and draw.chance(0.2):
         text = _form(draw, record, values)
     else:
         text = with_articles(draw.wording(record.sentences).format(*values))
@@ -366,5 +431,6 @@ def make_record(draw: Draw) -> tuple[str, list[str], dict[str, Json]]:
 def record_turn(draw: Draw) -> Turn:
     """A text with the order to extract some of its fields, and the JSON object."""
     text, keys, right = make_record(draw)
-    question = draw.wording(INSTRUCTIONS).format(fields=_list_of(draw, keys), text=text)
-    return ask(question, json.dumps(right, ensure_ascii=False))
+    is_composed = not draw.unseen_wordings and draw.chance(0.5)
+    order = _composed_order(draw) if is_composed else draw.wording(INSTRUCTIONS)
+    return ask(order.format(fields=_list_of(draw, keys), text=text), json.dumps(right, ensure_ascii=False))

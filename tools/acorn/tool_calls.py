@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from tools.acorn import words
-from tools.acorn.draw import Draw, with_articles
+from tools.acorn.draw import Draw, is_held_out, with_articles
 from tools.acorn.sample import Call, Chat, Json, Message, Tool
 from tools.acorn.talk import exchange_turn
 from tools.acorn.tool_families import FAMILIES, PROPERTY_REQUESTS, Family
@@ -18,12 +18,20 @@ class Offer:
 
     tool: Tool
     family: Family
-    kind: str
+
+
+def _property_name(draw: Draw) -> str:
+    """What a tool looks up. The examination asks for known properties, or for those that training never meets."""
+    if draw.is_examination:
+        return draw.rng.choice([name for name in words.PROPERTIES if is_held_out("word", name) == draw.unseen_tools])
+    if draw.chance(0.3):
+        return draw.item(lambda: draw.pick(words.PROPERTIES))
+    return f"{draw.word()}_{draw.word()}" if draw.chance(0.2) else draw.word()
 
 
 def _property_family(draw: Draw) -> Family:
     """A tool that looks up one property of something, named after the property."""
-    name = draw.item(lambda: draw.pick(words.PROPERTIES))
+    name = _property_name(draw)
     verb, spoken = draw.pick(("get", "find", "fetch", "lookup", "read")), name.replace("_", " ")
     return Family(
         names=(f"{verb}_{name}",),
@@ -38,13 +46,17 @@ def _property_family(draw: Draw) -> Family:
 def _offer(draw: Draw, family: Family) -> Offer:
     names = [draw.pick(names) if draw.chance(0.5) else names[0] for names, _, _ in family.parameters]
     parameters = {name: kind for name, (_, kind, _) in zip(names, family.parameters, strict=True)}
-    tool = Tool(name=draw.pick(family.names), description=family.description, parameters=parameters)
-    return Offer(tool=tool, family=family, kind=family.description)
+    name = draw.pick(family.names)
+    if not draw.is_examination and len(family.names) > 1 and draw.chance(0.25):
+        # A name that says nothing, so that a name is read from the offer and not from memory.
+        name = f"{draw.word()}_{draw.word()}" if draw.chance(0.5) else draw.word()
+    return Offer(tool=Tool(name=name, description=family.description, parameters=parameters), family=family)
 
 
 def offers(draw: Draw, count: int) -> list[Offer]:
     """Different tools to offer in one chat."""
-    chosen = [_property_family(draw) if draw.chance(0.35) else family for family in draw.rng.sample(FAMILIES, count)]
+    share = 1.0 if draw.unseen_tools else 0.4
+    chosen = [_property_family(draw) if draw.chance(share) else family for family in draw.rng.sample(FAMILIES, count)]
     named = {offer.tool.name: offer for offer in (_offer(draw, family) for family in chosen)}
     return list(named.values())
 
