@@ -23,6 +23,7 @@ ROOMS = {
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1080),
     "front/dialect": Room((*NOUNS, "front/service"), 900),
     "front/server": Room((*NOUNS, "core/wire", "front/text", "front/service", "front/dialect"), 2400),
+    "front/lang": Room(NOUNS, 2250),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache"), 2070),
     "device/ops": Room(("core/base",), 1000),
@@ -48,7 +49,7 @@ ROOMS = {
     "offline": Room((*NOUNS, "core/wire", "front/service", "front/dialect", "engine"), 270),
     "bench": Room(("core/base", "core/config"), 900),
     "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline", "bench"), 840),
-    "stemma": Room(("core/types", "offline"), 60),
+    "stemma": Room(("core/types", "front/lang", "offline"), 120),
 }
 
 TORCH = ("device/", "engine", "offline")  # rooms above the torch line; every other room works without it

@@ -8,11 +8,23 @@ from tests.architecture.source import ROOT, imported, modules
 IMPORT_NAMES = {"google-re2": "re2", "prometheus-client": "prometheus_client", "pyzmq": "zmq"}
 
 
-def declared() -> set[str]:
+EXTRAS = ("openai",)  # extras of the product itself, each imported by one adapter
+
+
+def declared(*extras: str) -> set[str]:
     with (ROOT / "pyproject.toml").open("rb") as file:
-        wanted = tomllib.load(file)["project"]["dependencies"]
+        project = tomllib.load(file)["project"]
+    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
     names = [line.split(">")[0].strip() for line in wanted]
     return {IMPORT_NAMES.get(name, name) for name in names}
+
+
+def test_an_extra_has_one_adapter() -> None:
+    for package in declared(*EXTRAS) - declared():
+        users = {
+            module.place for module in modules() for name, _ in imported(module.tree) if name.split(".")[0] == package
+        }
+        assert len(users) == 1, f"{package} is imported by {users}"
 
 
 def used() -> set[str]:
@@ -21,8 +33,8 @@ def used() -> set[str]:
 
 
 def test_every_package_is_declared() -> None:
-    assert not used() - declared(), "imported, but not in pyproject.toml"
+    assert not used() - declared(*EXTRAS), "imported, but not in pyproject.toml"
 
 
 def test_no_package_is_declared_in_vain() -> None:
-    assert not declared() - used(), "in pyproject.toml, but not imported"
+    assert not declared(*EXTRAS) - used(), "in pyproject.toml, but not imported"

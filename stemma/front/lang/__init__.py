@@ -1,0 +1,1 @@
+"""The frontend language: programs that generate, choose, fork and join."""

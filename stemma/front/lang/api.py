@@ -1,0 +1,208 @@
+"""What programs are written with: the names of `import stemma as sgl`."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, overload
+
+from stemma.front.lang.choices import ChoicesSamplingMethod, token_length_normalized
+from stemma.front.lang.errors import Misuse
+from stemma.front.lang.ir import ExprList, Gen, Node, RoleBegin, RoleEnd, Select, SeparateReasoning, each
+from stemma.front.lang.program import SglFunction, backend_of
+from stemma.front.lang.sampling import Json, Stops
+from stemma.front.lang.settings import global_config
+
+Expr = Node | str
+
+_TYPED = (  # what gen_int and gen_string take, in their order
+    *"n stop stop_token_ids stop_regex temperature top_p top_k min_p frequency_penalty presence_penalty".split(),
+    *"ignore_eos return_logprob logprob_start_len top_logprobs_num return_text_in_logprobs".split(),
+)
+
+
+@overload
+def function(func: Callable[..., Any], num_api_spec_tokens: int | None = None) -> SglFunction: ...
+
+
+@overload
+def function(
+    func: None = None, num_api_spec_tokens: int | None = None
+) -> Callable[[Callable[..., Any]], SglFunction]: ...
+
+
+def function(func: Callable[..., Any] | None = None, num_api_spec_tokens: int | None = None) -> object:
+    """Make a program of a Python function, whose first parameter is `s`. With or without brackets."""
+    if func is None:
+        return lambda func: SglFunction(func, num_api_spec_tokens)
+    return SglFunction(func, num_api_spec_tokens)
+
+
+def gen(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    min_tokens: int | None = None,
+    n: int | None = None,
+    stop: Stops | None = None,
+    stop_token_ids: list[int] | None = None,
+    stop_regex: Stops | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+    dtype: type | str | None = None,
+    choices: Sequence[str] | None = None,
+    choices_method: ChoicesSamplingMethod | None = None,
+    regex: str | None = None,
+    json_schema: str | Json | None = None,
+) -> Gen | Select:
+    """Let the model go on; the text becomes a variable. What is None is as the run says. With choices: `select`."""
+    options: dict[str, Any] = dict(locals())
+    for other in ("name", "choices", "choices_method"):
+        del options[other]
+    if choices:
+        return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)
+    if regex is not None:
+        re.compile(regex)
+    return Gen(
+        name, {"max_new_tokens": options.pop("max_tokens"), "min_new_tokens": options.pop("min_tokens"), **options}
+    )
+
+
+def gen_int(name: str | None = None, max_tokens: int | None = None, *args: Any, **options: Any) -> Gen | Select:
+    """`gen` of an integer."""
+    return gen(name, max_tokens, dtype=int, **_typed(args, options))
+
+
+def gen_string(name: str | None = None, max_tokens: int | None = None, *args: Any, **options: Any) -> Gen | Select:
+    """`gen` of a string in quotes."""
+    return gen(name, max_tokens, dtype=str, **_typed(args, options))
+
+
+def select(
+    name: str | None = None,
+    choices: Sequence[str] | None = None,
+    temperature: float = 0.0,
+    choices_method: ChoicesSamplingMethod = token_length_normalized,
+) -> Select:
+    """Let the model choose: the best option is said, and becomes a variable."""
+    if not choices:
+        raise Misuse("select needs choices")
+    return Select(name, list(choices), temperature, choices_method)
+
+
+def system(expr: Expr | None = None) -> ExprList:
+    """A whole turn of this role."""
+    return _turn("system", expr)
+
+
+def user(expr: Expr | None = None) -> ExprList:
+    """A whole turn of this role."""
+    return _turn("user", expr)
+
+
+def assistant(expr: Expr | None = None) -> ExprList:
+    """A whole turn of this role."""
+    return _turn("assistant", expr)
+
+
+def system_begin() -> RoleBegin:
+    return RoleBegin("system")
+
+
+def system_end() -> RoleEnd:
+    return RoleEnd("system")
+
+
+def user_begin() -> RoleBegin:
+    return RoleBegin("user")
+
+
+def user_end() -> RoleEnd:
+    return RoleEnd("user")
+
+
+def assistant_begin() -> RoleBegin:
+    return RoleBegin("assistant")
+
+
+def assistant_end() -> RoleEnd:
+    return RoleEnd("assistant")
+
+
+def separate_reasoning(expr: Expr | None = None, model_type: str | None = None) -> ExprList:
+    """Say `expr`, then keep the thoughts of its variable apart, as `<name>_reasoning_content`."""
+    nodes = [] if expr is None else list(each(expr))
+    names = [node.name for node in nodes if isinstance(node, Gen | Select)]
+    return ExprList((*nodes, SeparateReasoning(model_type, names[0] if names else None)))
+
+
+def set_default_backend(backend: object) -> None:
+    """Where programs run that are not told otherwise."""
+    global_config.default_backend = backend
+
+
+def flush_cache(backend: object = None) -> bool:
+    """Forget every cached prefix. False without a backend, or when something still runs."""
+    return False if _is_none(backend) else backend_of(backend).flush_cache()
+
+
+def get_server_info(backend: object = None) -> Json | None:
+    """Every setting of the backend's server; None without a backend."""
+    return None if _is_none(backend) else backend_of(backend).get_server_info()
+
+
+def image(expr: object) -> NoReturn:
+    """Models that see are not served yet."""
+    raise Misuse("image is not served yet: Stemma has no models that see")
+
+
+def video(path: object, num_frames: int) -> NoReturn:
+    """Models that see are not served yet."""
+    raise Misuse("video is not served yet: Stemma has no models that see")
+
+
+class Unserved:
+    """A backend that there is not yet: to make one raises Misuse."""
+
+    def __init__(self, *args: object, **kwargs: object):
+        raise Misuse(
+            f"the {type(self).__name__} backend is not served yet; there are Engine, Runtime, RuntimeEndpoint "
+            "and OpenAI, which also talks to servers of others that speak its API"
+        )
+
+
+class Anthropic(Unserved):
+    """Not yet."""
+
+
+class Crusoe(Unserved):
+    """Not yet."""
+
+
+class LiteLLM(Unserved):
+    """Not yet."""
+
+
+class VertexAI(Unserved):
+    """Not yet."""
+
+
+def _turn(role: str, expr: Expr | None) -> ExprList:
+    return RoleBegin(role) + ("" if expr is None else expr) + RoleEnd(role)
+
+
+def _typed(args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `gen_int` and `gen_string`. Raises TypeError for what only `gen` has."""
+    if unknown := [name for name in options if name not in _TYPED]:
+        raise TypeError(f"{unknown[0]!r} is not for gen_int and gen_string")
+    return dict(zip(_TYPED, args, strict=False)) | options
+
+
+def _is_none(backend: object) -> bool:
+    return backend is None and global_config.default_backend is None

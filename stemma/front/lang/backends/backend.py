@@ -1,0 +1,41 @@
+"""What a program asks of the place where it runs."""
+
+from collections.abc import Iterator, Sequence
+
+from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod
+from stemma.front.lang.errors import BackendError
+from stemma.front.lang.sampling import Json, Sampling
+from stemma.front.lang.templates import ChatTemplate, template_named
+from stemma.front.lang.transcript import Transcript
+
+Answer = tuple[str, Json] | tuple[list[str], list[Json]]  # text and meta_info; lists when n > 1
+
+
+class BaseBackend:
+    """Calls come from many threads at once, and wait. What a backend cannot do raises BackendError."""
+
+    def get_chat_template(self) -> ChatTemplate:
+        return template_named("default")
+
+    def cache_prefix(self, prefix: str) -> None:
+        """Compute a text that programs will begin with. Nothing to do where nothing is kept."""
+
+    def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
+        raise BackendError(f"{type(self).__name__} cannot generate")
+
+    def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
+        """New text and the whole meta_info so far, until the end. By default all comes at once."""
+        text, meta = self.generate(transcript, sampling)
+        if isinstance(text, str) and isinstance(meta, dict):
+            yield text, meta
+
+    def select(
+        self, transcript: Transcript, choices: Sequence[str], temperature: float, method: ChoicesSamplingMethod
+    ) -> ChoicesDecision:
+        raise BackendError(f"{type(self).__name__} cannot select: it tells no log-probabilities of a prompt")
+
+    def flush_cache(self) -> bool:
+        return False
+
+    def get_server_info(self) -> Json | None:
+        return None

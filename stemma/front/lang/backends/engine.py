@@ -1,0 +1,51 @@
+"""Programs on an engine in this process."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+from stemma.front.lang.backends.native import NativeBackend
+from stemma.front.lang.sampling import Json
+
+
+@runtime_checkable
+class EngineLike(Protocol):
+    """What is needed of `stemma.Engine`; named by its shape, so that the language works without torch."""
+
+    def generate(self, prompt: Any = None, sampling_params: Any = None, *, stream: Any = False, **body: Any) -> Any: ...
+
+    def flush_cache(self) -> bool: ...
+
+    def get_model_info(self) -> Json: ...
+
+    def get_server_info(self) -> Json: ...
+
+
+class EngineDoor:
+    """The native dialect, spoken by calls."""
+
+    def __init__(self, engine: EngineLike):
+        self._engine = engine
+
+    def generate(self, body: Json) -> Any:
+        return self._engine.generate(body.get("text"), **_rest(body))
+
+    def stream(self, body: Json) -> Iterator[Any]:
+        answers: Iterator[Any] = self._engine.generate(body.get("text"), stream=True, **_rest(body))
+        return answers
+
+    def model_path(self) -> str:
+        return str(self._engine.get_model_info()["model_path"])
+
+    def flush(self) -> bool:
+        return self._engine.flush_cache()
+
+    def server_info(self) -> Json:
+        return self._engine.get_server_info()
+
+
+def _rest(body: Json) -> Json:
+    return {name: value for name, value in body.items() if name != "text"}
+
+
+def engine_backend(engine: EngineLike) -> NativeBackend:
+    return NativeBackend(EngineDoor(engine))

@@ -1,0 +1,95 @@
+"""Programs on a server: Stemma's or SGLang's `/generate`."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+
+from stemma.front.lang.backends.native import NativeBackend
+from stemma.front.lang.errors import BackendError
+from stemma.front.lang.sampling import Json
+
+
+class HttpDoor:
+    """The native dialect over HTTP. `verify` is False, or the path of the certificates to trust."""
+
+    def __init__(self, base_url: str, api_key: str | None, verify: bool | str | None):
+        self.base_url = base_url.rstrip("/")
+        self._headers = {"Content-Type": "application/json"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._context = None
+        if isinstance(verify, str):
+            self._context = ssl.create_default_context(cafile=verify)
+        elif verify is False:
+            self._context = ssl._create_unverified_context()
+
+    def generate(self, body: Json) -> Any:
+        return json.loads(self.ask("/generate", body))
+
+    def stream(self, body: Json) -> Iterator[Any]:
+        with self._open("/generate", {**body, "stream": True}) as response:
+            for line in response:
+                event = line.strip().removeprefix(b"data: ")
+                if event == b"[DONE]":
+                    return
+                if event:
+                    answer = json.loads(event)
+                    if "error" in answer:
+                        raise BackendError(str(answer["error"]))
+                    yield answer
+            raise BackendError(f"{self.base_url} ended a stream before its last event")
+
+    def model_path(self) -> str:
+        return str(json.loads(self.ask("/get_model_info"))["model_path"])
+
+    def flush(self) -> bool:
+        try:
+            self.ask("/flush_cache", {})
+        except Refused:
+            return False
+        return True
+
+    def server_info(self) -> Json:
+        found: Json = json.loads(self.ask("/server_info"))
+        return found
+
+    def ask(self, path: str, body: Json | None = None) -> bytes:
+        """POST the body, or GET without one. Raises BackendError unless the answer is 200."""
+        with self._open(path, body) as response:
+            return response.read()
+
+    @contextmanager
+    def _open(self, path: str, body: Json | None) -> Iterator[HTTPResponse]:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base_url + path, content, self._headers)
+        try:
+            with urllib.request.urlopen(request, context=self._context) as response:
+                yield response
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Refused(error.read().decode(errors="replace")) from None
+        except (OSError, HTTPException) as error:
+            raise BackendError(f"no answer from {self.base_url}: {error!r}; is the server running?") from error
+
+
+class Refused(BackendError):
+    """The server answered, and said no."""
+
+
+class RuntimeEndpoint(NativeBackend):
+    """A server at an address. Raises BackendError when there is none."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        verify: bool | str | None = None,
+        chat_template_name: str | None = None,
+    ):
+        self.base_url = base_url.rstrip("/")
+        super().__init__(HttpDoor(base_url, api_key, verify), chat_template_name)

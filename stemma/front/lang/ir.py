@@ -1,0 +1,141 @@
+"""What a program says, as nodes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from stemma.front.lang.choices import ChoicesSamplingMethod
+
+_ids = count()
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One thing that a program says. `+` with text or a node makes an ExprList.
+
+    `prev_node` and `pid` (which branch of the program) are written by the tracer alone.
+    """
+
+    node_id: int = field(default_factory=_ids.__next__, init=False)
+    prev_node: "Node | None" = field(default=None, init=False, repr=False)
+    pid: int = field(default=0, init=False)
+
+    def __add__(self, other: "Node | str") -> "ExprList":
+        return ExprList((*each(self), *each(other)))
+
+    def __radd__(self, other: "Node | str") -> "ExprList":
+        return ExprList((*each(other), *each(self)))
+
+    def print_graph_dfs(self) -> str:
+        """This node and all before it, the oldest first, a line each."""
+        lines: list[str] = []
+        at: Node | None = self
+        while at is not None:
+            lines.append(f"{at.pid}: %{at.node_id} = {at!r}")
+            at = at.prev_node
+        return "\n".join(reversed(lines))
+
+
+@dataclass(eq=False, slots=True)
+class ExprList(Node):
+    """Several nodes, one after another; never nested."""
+
+    nodes: tuple[Node, ...]
+
+
+@dataclass(eq=False, slots=True)
+class ConstantText(Node):
+    text: str
+
+
+@dataclass(eq=False, slots=True)
+class Gen(Node):
+    name: str | None
+    options: Mapping[str, object]  # sampling, as far as the program settles it
+
+
+@dataclass(eq=False, slots=True)
+class Select(Node):
+    name: str | None
+    choices: Sequence[str]
+    temperature: float
+    method: ChoicesSamplingMethod
+
+
+@dataclass(eq=False, slots=True)
+class RoleBegin(Node):
+    role: str
+
+
+@dataclass(eq=False, slots=True)
+class RoleEnd(Node):
+    role: str
+
+
+@dataclass(eq=False, slots=True)
+class VarScopeBegin(Node):
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class VarScopeEnd(Node):
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class CommitLazy(Node):
+    """Have the backend compute the text so far: children will begin with it."""
+
+
+@dataclass(eq=False, slots=True)
+class SeparateReasoning(Node):
+    model_type: str | None
+    name: str | None  # the variable that holds thinking and answer
+
+
+@dataclass(eq=False, slots=True)
+class Unknown(Node):
+    """A value that only a run will know: it can be said, but not looked at."""
+
+    name: str
+
+    def __format__(self, form: str) -> str:
+        raise TypeError(f"{self.name!r} has no value while the program is traced; add it with +, not in an f-string")
+
+    def __str__(self) -> str:
+        return self.__format__("")
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self.name!r} has no value while the program is traced")
+
+
+@dataclass(eq=False, slots=True)
+class Argument(Unknown):
+    """An argument of a traced program."""
+
+
+@dataclass(eq=False, slots=True)
+class Variable(Unknown):
+    """What a traced program would have generated."""
+
+
+@dataclass(eq=False, slots=True)
+class Fork(Node):
+    size: int
+
+
+@dataclass(eq=False, slots=True)
+class GetForkItem(Node):
+    index: int
+
+
+def each(expr: Node | str) -> Iterator[Node]:
+    """The nodes of an expression, in order."""
+    if isinstance(expr, ExprList):
+        yield from expr.nodes
+    elif isinstance(expr, Node):
+        yield expr
+    elif isinstance(expr, str):
+        yield ConstantText(expr)
+    else:
+        raise ValueError(f"a program can say text and nodes, not {expr!r}; str() makes text of it")

@@ -1,0 +1,184 @@
+"""`@function`: a Python function that is a program."""
+
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
+from typing import Any
+
+from stemma.front.lang.backends.backend import BaseBackend
+from stemma.front.lang.backends.engine import EngineLike, engine_backend
+from stemma.front.lang.batch import in_order
+from stemma.front.lang.errors import Misuse
+from stemma.front.lang.executor import Executor
+from stemma.front.lang.ir import Argument
+from stemma.front.lang.sampling import Sampling, split
+from stemma.front.lang.settings import global_config
+from stemma.front.lang.state import ProgramState
+from stemma.front.lang.trace import Recorder, TracedState, traced_on, tracing
+from stemma.front.lang.transcript import Transcript
+
+MIN_PREFIX_CHARACTERS = 64  # a shorter one is not worth a request of its own
+
+log = logging.getLogger("language")
+
+
+class SglFunction:
+    """A program. `run` and `run_batch` take the sampling of every `gen` that does not say otherwise."""
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        num_api_spec_tokens: int | None = None,
+        bound: Mapping[str, object] | None = None,
+    ):
+        spec = inspect.getfullargspec(func)
+        if not spec.args or spec.args[0] != "s":
+            raise Misuse(f"the first parameter of {func.__name__} must be named s")
+        self.func = func
+        self.num_api_spec_tokens = num_api_spec_tokens
+        self.bind_arguments = dict(bound or {})
+        self.arg_names = spec.args[1:]
+        self.arg_defaults = spec.defaults or ()
+        functools.update_wrapper(self, func)
+
+    def bind(self, **arguments: Any) -> "SglFunction":
+        """The same program with some arguments settled, whatever a caller gives."""
+        for name in arguments:
+            if name not in self.arg_names:
+                raise Misuse(f"{self.func.__name__} has no argument {name!r}; it has {', '.join(self.arg_names)}")
+        return SglFunction(self.func, self.num_api_spec_tokens, {**self.bind_arguments, **arguments})
+
+    def run(
+        self, *args: Any, stream: bool = False, backend: object = None, use_thread: bool = True, **kwargs: Any
+    ) -> ProgramState:
+        """Run once. What the program itself raises is raised here; with `stream`, where its text is read."""
+        sampling, arguments = split(kwargs)
+        return self._run(backend_of(backend), args, arguments, sampling, stream, use_thread)
+
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any]],
+        *,
+        backend: object = None,
+        num_threads: int | str = "auto",
+        progress_bar: bool = False,
+        generator_style: bool = False,
+        **sampling: Any,
+    ) -> Any:
+        """Run once for each set of arguments: the states in their order, or a generator of them.
+
+        The text that all begin with is computed once, first.
+        """
+        batch = [self._named(arguments) for arguments in batch_kwargs]
+        if not batch:
+            return []
+        place = backend_of(backend)
+        defaults, unknown = split(sampling)
+        if unknown:
+            raise TypeError(f"run_batch has no argument {next(iter(unknown))!r}")
+        if len(batch) > 1 and global_config.enable_precache_with_tracing:
+            prefix = self._prefix(place)
+            if len(prefix) > MIN_PREFIX_CHARACTERS:
+                place.cache_prefix(prefix)
+
+        def one(arguments: Mapping[str, Any]) -> ProgramState:
+            state = self._run(place, (), arguments, defaults, stream=False, use_thread=True)
+            state.sync()
+            return state
+
+        states: Iterator[ProgramState] = in_order(one, batch, num_threads, progress_bar)
+        return states if generator_style else list(states)
+
+    def trace(self, *, backend: object = None, **kwargs: Any) -> TracedState:
+        """What the program says, as nodes: `last_node.print_graph_dfs()`."""
+        return self._trace(backend_of(backend), kwargs)
+
+    def cache(self, backend: object = None) -> None:
+        """Compute the text that every run begins with."""
+        place = backend_of(backend)
+        if prefix := self._prefix(place):
+            place.cache_prefix(prefix)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> ProgramState:
+        if (backend := traced_on()) is not None:
+            return self._trace(backend, {**self._named(args), **kwargs})
+        return self.run(*args, **kwargs)
+
+    def _run(
+        self,
+        backend: BaseBackend,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        sampling: Sampling,
+        stream: bool,
+        use_thread: bool,
+    ) -> ProgramState:
+        transcript = Transcript(backend.get_chat_template())
+        executor = Executor(backend, sampling, transcript, is_streaming=stream, uses_thread=use_thread)
+        state = ProgramState(executor)
+
+        def program() -> None:
+            state.ret_value = self.func(state, *args, **{**kwargs, **self.bind_arguments})
+            if global_config.verbosity >= 2:
+                log.info("%s", state.text())
+
+        def aside() -> None:
+            executor.run_here()
+            begun.set()
+            try:
+                program()
+            except Exception as error:
+                executor.end(error)
+            else:
+                executor.end()
+
+        if not stream:
+            program()
+            return state
+        begun = threading.Event()
+        threading.Thread(target=copy_context().run, args=(aside,), daemon=True).start()
+        begun.wait()  # from now on readers know that there is more to come
+        return state
+
+    def _named(self, arguments: Mapping[str, Any] | Sequence[Any]) -> Mapping[str, Any]:
+        """One run's arguments by name. Raises Misuse when there are too few or too many."""
+        if isinstance(arguments, Mapping):
+            return arguments
+        least = len(self.arg_names) - len(self.arg_defaults)
+        if not least <= len(arguments) <= len(self.arg_names):
+            raise Misuse(f"{self.func.__name__} takes {least} to {len(self.arg_names)} arguments, not {len(arguments)}")
+        return dict(zip(self.arg_names, arguments, strict=False))
+
+    def _trace(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
+        state = TracedState(Recorder(backend.get_chat_template(), stops_at_fork=False))
+        arguments = {name: Argument(name) for name in self.arg_names} | {**given, **self.bind_arguments}
+        with tracing(backend):
+            state.ret_value = self.func(state, **arguments)
+        return state
+
+    def _prefix(self, backend: BaseBackend) -> str:
+        """The text that every run begins with, as far as it can be told without one."""
+        recorder = Recorder(backend.get_chat_template(), stops_at_fork=True)
+        arguments = {name: Argument(name) for name in self.arg_names} | self.bind_arguments
+        try:
+            with tracing(backend):
+                self.func(ProgramState(recorder), **arguments)
+        except Exception as error:  # a program may do with its arguments what a trace cannot: what came before counts
+            log.debug("%s was traced up to %r", self.func.__name__, error)
+        return recorder.prefix()
+
+
+def backend_of(given: object) -> BaseBackend:
+    """The backend that was given, or the default one; what has an `.endpoint` stands for that."""
+    found = global_config.default_backend if given is None else given
+    found = getattr(found, "endpoint", found)
+    if isinstance(found, BaseBackend):
+        return found
+    if isinstance(found, EngineLike):
+        return engine_backend(found)
+    if found is None:
+        raise Misuse("specify a backend: run(..., backend=...) or set_default_backend(...)")
+    raise Misuse(f"{found!r} is no backend; give an Engine, Runtime, RuntimeEndpoint or OpenAI")

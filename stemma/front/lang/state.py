@@ -1,0 +1,222 @@
+"""`s`: what a program writes to, and what it and its callers read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, Self
+
+from stemma.front.lang.errors import Misuse
+from stemma.front.lang.executor import Value
+from stemma.front.lang.ir import ConstantText, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
+
+Expr = Node | str
+JoinMode = Literal["gather_variable", "concate_and_append"]
+
+_LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
+
+
+class Branch(Protocol):
+    """One branch of a program: an Executor, or a Recorder while it is traced."""
+
+    fork_start: int
+
+    def submit(self, expr: Expr) -> None: ...
+    def set_var(self, name: str, content: object) -> None: ...
+    def fork(self, size: int) -> Sequence["Branch"]: ...
+    def sync(self) -> None: ...
+    def text(self) -> str: ...
+    def messages(self) -> list[dict[str, object]]: ...
+    def error(self) -> BaseException | None: ...
+    def failure(self) -> Exception: ...
+    def names(self) -> list[str]: ...
+    def value(self, name: str, timeout_seconds: float | None = None) -> Value: ...
+    def grow(self, name: str | None) -> Iterator[tuple[str, object]]: ...
+    def end(self) -> None: ...
+
+
+class ProgramState:
+    """The state of a program, or of one of its branches.
+
+    Writing (`+=`, roles) does not wait for a model; reading waits until what is read is there. What
+    failed raises ProgramError, with the program's line, where it is read.
+    """
+
+    def __init__(self, branch: Branch):
+        self.stream_executor = branch
+        self.ret_value: Any = None  # what the program returned
+
+    def __iadd__(self, expr: Expr) -> Self:
+        if expr is None:
+            raise ValueError("a program cannot say None; did a function forget to return?")
+        self.stream_executor.submit(expr)
+        return self
+
+    def system(self, expr: Expr | None = None) -> Any:
+        """Say a whole turn; without `expr`, a context in which to say it."""
+        return self._turn("system", expr)
+
+    def user(self, expr: Expr | None = None) -> Any:
+        """As `system`."""
+        return self._turn("user", expr)
+
+    def assistant(self, expr: Expr | None = None) -> Any:
+        """As `system`."""
+        return self._turn("assistant", expr)
+
+    @contextmanager
+    def var_scope(self, name: str) -> Iterator[None]:
+        """All that is said inside becomes a variable."""
+        self.stream_executor.submit(VarScopeBegin(name))
+        yield
+        self.stream_executor.submit(VarScopeEnd(name))
+
+    def fork(self, size: int = 1, position_ids_offset: list[int] | None = None) -> "ProgramStateGroup":
+        """Branches that begin with everything so far and share it. Raises ProgramError when that has failed."""
+        if size < 1:
+            raise Misuse(f"a fork has at least one branch, not {size}")
+        if position_ids_offset is not None:
+            raise Misuse("position_ids_offset is not served yet; leave it out")
+        return ProgramStateGroup([ProgramState(branch) for branch in self.stream_executor.fork(size)], self)
+
+    @contextmanager
+    def copy(self, position_ids_offset: list[int] | None = None) -> Iterator["ProgramState"]:
+        """One branch, joined at the end of the context."""
+        group = self.fork(1, position_ids_offset)
+        yield group[0]
+        group.join()
+
+    def text(self) -> str:
+        """All text; after a failure, as much as there is."""
+        return self.stream_executor.text()
+
+    def messages(self) -> list[dict[str, object]]:
+        """The turns that have ended, as in the OpenAI API."""
+        return self.stream_executor.messages()
+
+    def sync(self) -> None:
+        self.stream_executor.sync()
+
+    def error(self) -> BaseException | None:
+        """What went wrong, once all is done."""
+        return self.stream_executor.error()
+
+    def get_var(self, name: str) -> Any:
+        """Raises KeyError when the program has no such variable."""
+        return self.stream_executor.value(name).content
+
+    def set_var(self, name: str, value: object) -> None:
+        self.stream_executor.set_var(name, value)
+
+    def get_meta_info(self, name: str, timeout: float | None = None) -> Any:
+        """What the backend told about a generation. Raises TimeoutError after so many seconds."""
+        return self.stream_executor.value(name, timeout).meta
+
+    def text_iter(self, var_name: str | None = None) -> Iterator[str]:
+        """New text of the program, or of a variable, as it comes; at once if the run does not stream."""
+        for text, _ in first_or_full(self.stream_executor.grow(var_name)):
+            yield text
+
+    async def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
+        """The same; with `return_meta_data`, pairs of new text and meta_info, whose output lists hold what is new."""
+        growing = self.stream_executor.grow(var_name)
+        parts = increments(growing) if return_meta_data and var_name is not None else first_or_full(growing)
+        loop = asyncio.get_running_loop()
+        while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
+            yield part if return_meta_data and var_name is not None else part[0]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get_var(name)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.set_var(name, value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.stream_executor.names()
+
+    def __repr__(self) -> str:
+        return f"ProgramState({self.text()})"
+
+    def _turn(self, role: str, expr: Expr | None) -> Any:
+        if expr is None:
+            return self._turn_context(role)
+        self.stream_executor.submit(RoleBegin(role) + expr + RoleEnd(role))
+        return None
+
+    @contextmanager
+    def _turn_context(self, role: str) -> Iterator[None]:
+        self.stream_executor.submit(RoleBegin(role))
+        yield
+        self.stream_executor.submit(RoleEnd(role))
+
+
+class ProgramStateGroup:
+    """The branches of a fork."""
+
+    def __init__(self, states: list[ProgramState], parent: ProgramState):
+        self.states = states
+        self.parent = parent
+
+    def join(self, mode: JoinMode = "gather_variable") -> None:
+        """Give the parent what the branches made: each new variable as a list, or their text.
+
+        Raises ProgramError when a branch has failed.
+        """
+        texts = [state.text() for state in self.states]
+        for state in self.states:
+            if (error := state.error()) is not None:
+                raise state.stream_executor.failure() from error
+        if mode == "gather_variable":
+            known = self.parent.stream_executor.names()
+            made = [name for state in self.states for name in state.stream_executor.names() if name not in known]
+            for name in dict.fromkeys(made):
+                self.parent[name] = [state[name] for state in self.states if name in state]
+        elif mode == "concate_and_append":
+            news = [text[state.stream_executor.fork_start :] for text, state in zip(texts, self.states, strict=True)]
+            self.parent += ConstantText("".join(news))
+        else:
+            raise ValueError(f"join has the modes gather_variable and concate_and_append, not {mode!r}")
+        for state in self.states:
+            state.stream_executor.end()
+
+    def __getitem__(self, index: int) -> ProgramState:
+        return self.states[index]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __iter__(self) -> Iterator[ProgramState]:
+        return iter(self.states)
+
+    def __iadd__(self, other: Expr | Sequence[Expr] | Callable[[int], Expr]) -> Self:
+        """Say something in every branch: the same, one thing each, or what a function of the index returns."""
+        if isinstance(other, list | tuple) and len(other) != len(self.states):
+            raise ValueError(f"{len(other)} expressions for {len(self.states)} branches")
+        for index, state in enumerate(self.states):
+            if isinstance(other, Node | str):
+                state += other
+            elif callable(other):
+                state += other(index)
+            else:
+                state += other[index]
+        return self
+
+
+def first_or_full(parts: Iterator[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Without parts that say nothing, unless there is no other."""
+    has_told = False
+    for text, meta in parts:
+        if text or not has_told:
+            has_told = True
+            yield text, meta
+
+
+def increments(parts: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, object]]:
+    """Each text with the meta_info that came with it or since the last: of lists, only what is new."""
+    told = dict.fromkeys(_LISTS, 0)
+    for text, meta in parts:
+        if meta is None:
+            yield text, {}
+            continue
+        news = {name: meta[name][told[name] :] for name in _LISTS if meta.get(name) is not None}
+        told |= {name: len(meta[name]) for name in news}
+        yield text, {**meta, **news}

@@ -1,0 +1,142 @@
+"""Runs a program without a model, to see what it says: its graph, and the text that every run begins with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+
+from stemma.front.lang.backends.backend import BaseBackend
+from stemma.front.lang.errors import StopTracing
+from stemma.front.lang.executor import Value
+from stemma.front.lang.ir import (
+    ConstantText,
+    Fork,
+    Gen,
+    GetForkItem,
+    Node,
+    RoleBegin,
+    RoleEnd,
+    Select,
+    Variable,
+    VarScopeBegin,
+    VarScopeEnd,
+    each,
+)
+from stemma.front.lang.state import ProgramState
+from stemma.front.lang.templates import ChatTemplate
+from stemma.front.lang.transcript import Transcript
+
+_backend: ContextVar[BaseBackend | None] = ContextVar("backend of the trace", default=None)
+
+
+class Recorder:
+    """One branch of a traced program: keeps the nodes. What only a run knows is a Variable, or ends the trace."""
+
+    def __init__(self, template: ChatTemplate, stops_at_fork: bool, last_node: Node | None = None):
+        self.nodes: list[Node] = []
+        self.last_node = last_node
+        self.fork_start = 0
+        self._template = template
+        self._stops_at_fork = stops_at_fork
+        self._variables: dict[str, object] = {}
+        self._pid = 0
+        self._pids = count(1)
+
+    def submit(self, expr: Node | str) -> None:
+        for node in each(expr):
+            node.prev_node, node.pid = self.last_node, self._pid
+            self.last_node = node
+            self.nodes.append(node)
+            if isinstance(node, Gen | Select | VarScopeBegin) and node.name is not None:
+                self._variables[node.name] = Variable(node.name)
+
+    def set_var(self, name: str, content: object) -> None:
+        self._variables[name] = content
+
+    def value(self, name: str, timeout_seconds: float | None = None) -> Value:
+        value = Value()
+        value.content = self._variables[name]
+        return value
+
+    def names(self) -> list[str]:
+        return list(self._variables)
+
+    def fork(self, size: int) -> "list[Recorder]":
+        if self._stops_at_fork:
+            raise StopTracing
+        self.submit(Fork(size))
+        children = []
+        for index in range(size):
+            child = Recorder(self._template, False, self.last_node)
+            child._variables, child._pid, child._pids = dict(self._variables), next(self._pids), self._pids
+            child.submit(GetForkItem(index))
+            children.append(child)
+        return children
+
+    def sync(self) -> None:
+        """Nothing is under way."""
+
+    def end(self) -> None:
+        """Nothing is held."""
+
+    def error(self) -> BaseException | None:
+        return None
+
+    def text(self) -> str:
+        if self._stops_at_fork:
+            raise StopTracing
+        return ""
+
+    def messages(self) -> list[dict[str, object]]:
+        raise StopTracing
+
+    def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
+        raise StopTracing
+
+    def failure(self) -> Exception:
+        raise StopTracing
+
+    def prefix(self) -> str:
+        """The text that stands before anything a run has to find out."""
+        transcript = Transcript(self._template)
+        for node in self.nodes:
+            match node:
+                case ConstantText(text=text):
+                    transcript.text += text
+                case RoleBegin(role=role):
+                    transcript.begin(role)
+                case RoleEnd(role=role):
+                    transcript.end(role)
+                case VarScopeBegin() | VarScopeEnd():
+                    pass
+                case _:
+                    break
+        return transcript.text
+
+
+class TracedState(ProgramState):
+    """The state of a program that was traced."""
+
+    def __init__(self, recorder: Recorder):
+        super().__init__(recorder)
+        self._recorder = recorder
+
+    @property
+    def last_node(self) -> Node | None:
+        """`last_node.print_graph_dfs()` shows it and all before it."""
+        return self._recorder.last_node
+
+
+def traced_on() -> BaseBackend | None:
+    """The backend of the trace that calls us; None outside of one."""
+    return _backend.get()
+
+
+@contextmanager
+def tracing(backend: BaseBackend) -> Iterator[None]:
+    """Programs that are called inside are traced, not run."""
+    token = _backend.set(backend)
+    try:
+        yield
+    finally:
+        _backend.reset(token)

@@ -1,0 +1,210 @@
+"""Programs of the language on a real engine: in this process, and through a server's door."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+import stemma as sgl
+from stemma.front.lang.errors import ProgramError
+from stemma.front.lang.state import ProgramState
+from tests.checkpoints import tiny_checkpoint
+
+OPTIONS: dict[str, Any] = {"max_total_tokens": 8192, "context_length": 2048, "threads": 1}
+METHODS = {
+    "by_length": sgl.token_length_normalized,
+    "by_token": sgl.greedy_token_selection,
+    "by_gain": sgl.unconditional_likelihood_normalized,
+}
+CHOICES = ("a", "b c", "dd", "e")
+LONG = "A shared beginning that is long enough to fill several pages. " * 4
+
+KEY = "secret"
+Places = tuple[sgl.Engine, sgl.Runtime]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    folder = tiny_checkpoint(tmp_path_factory.mktemp("tiny"), max_position_embeddings=2048)
+    server = sgl.Runtime(model_path=str(folder), api_key=KEY, **OPTIONS)
+    try:
+        with sgl.Engine(model_path=str(folder), **OPTIONS) as engine:
+            yield engine, server
+    finally:
+        server.shutdown()
+
+
+@sgl.function
+def everything(s: Any, topic: str) -> None:
+    s += sgl.system("Be short.")
+    s += sgl.user("About " + topic)
+    s += sgl.assistant(
+        sgl.gen("first", max_tokens=8, min_tokens=4, stop="\x00") + " and " + sgl.gen("second", max_tokens=4)
+    )
+    with s.user():
+        s += "Which?"
+    s += sgl.assistant_begin()
+    for name, method in METHODS.items():
+        s += sgl.select(name, CHOICES, choices_method=method)
+    s += sgl.assistant_end()
+    forks = s.fork(3)
+    forks += lambda index: f"Tip {index}:" + sgl.gen("tip", max_tokens=6)
+    forks.join()
+    with s.var_scope("scope"):
+        s += "End:" + sgl.gen("many", max_tokens=3, n=2)
+    s += sgl.gen("scored", max_tokens=3, return_logprob=True, top_logprobs_num=2, ignore_eos=True)
+
+
+NAMES = ("first", "second", "tip", "scope", "many", "scored", *METHODS)
+
+
+def found(state: ProgramState) -> dict[str, Any]:
+    """All that must not depend on where the program ran."""
+    assert state.error() is None
+    scores = [state.get_meta_info(name)["normalized_prompt_logprobs"] for name in METHODS]
+    logprobs = state.get_meta_info("scored")["output_token_logprobs"]
+    return {
+        "text": state.text(),
+        "messages": state.messages(),
+        "scores": scores,
+        "logprobs": [[*entry] for entry in logprobs],
+        **{name: state[name] for name in NAMES},
+    }
+
+
+def test_a_program_is_the_same_in_process_and_over_http(places: Places) -> None:
+    engine, server = places
+    at_once = found(everything.run("rivers", backend=engine, temperature=0))
+    assert at_once == found(everything.run("rivers", backend=server, temperature=0))
+    streamed = everything.run("rivers", backend=server, temperature=0, stream=True)
+    assert "".join(streamed.text_iter()) == at_once["text"] and found(streamed) == at_once
+    local = everything.run("rivers", backend=engine, temperature=0, stream=True)
+    assert "".join(local.text_iter("second")) == at_once["second"] and found(local) == at_once
+    assert len(at_once["tip"]) == 3 and len(at_once["many"]) == 2 and len(at_once["logprobs"]) == 3
+    assert all(at_once[name] in CHOICES for name in METHODS)
+
+
+def test_select_agrees_with_scores_of_whole_texts(places: Places) -> None:
+    """The oracle scores each text alone and from its beginning."""
+    engine, _ = places
+
+    @sgl.function
+    def program(s: Any) -> None:
+        s += LONG + sgl.select("best", CHOICES)
+
+    state = program.run(backend=engine)
+    start = len(engine.encode(LONG))
+    means = []
+    for choice in CHOICES:
+        answer = engine.generate(LONG + choice, {"max_new_tokens": 0}, return_logprob=True, logprob_start_len=0)
+        own = [entry[0] for entry in answer["meta_info"]["input_token_logprobs"][start:]]
+        means.append(sum(own) / len(own))
+    assert state.get_meta_info("best")["normalized_prompt_logprobs"] == pytest.approx(means)
+    assert state["best"] == CHOICES[means.index(max(means))]
+
+
+def test_a_prefix_is_computed_once(places: Places) -> None:
+    """Told by the engine: forks, options and batches find whole pages of what they share."""
+    engine, _ = places
+    pages = len(engine.encode(LONG)) // 16 * 16
+
+    @sgl.function
+    def forks(s: Any) -> None:
+        s += LONG
+        children = s.fork(4)
+        children += lambda index: f"{index}" + sgl.gen("x", max_tokens=1)
+        s["cached"] = [child.get_meta_info("x")["cached_tokens"] for child in children]
+
+    @sgl.function
+    def shots(s: Any, question: str) -> None:
+        s += LONG
+        s += question + sgl.gen("x", max_tokens=1)
+
+    assert sgl.flush_cache(engine)
+    assert forks.run(backend=engine)["cached"] == [pages] * 4
+    assert sgl.flush_cache(engine)
+    states = shots.run_batch([{"question": str(number)} for number in range(4)], backend=engine)
+    assert [state.get_meta_info("x")["cached_tokens"] for state in states] == [pages] * 4
+
+
+def test_what_the_engine_refuses_reaches_the_reader(places: Places) -> None:
+    engine, server = places
+
+    @sgl.function
+    def typed(s: Any) -> None:
+        s += "1 + 1 =" + sgl.gen_int("x")
+
+    for backend in (engine, server):
+        with pytest.raises(ProgramError, match=r"test_language.py:\d+: .*regex is not served yet"):
+            typed.run(backend=backend)["x"]
+
+
+def test_a_runtime_speaks_for_itself(places: Places) -> None:
+    engine, server = places
+    greedy: dict[str, object] = {"temperature": 0, "max_new_tokens": 6}
+
+    async def streamed() -> str:
+        return "".join([text async for text in server.async_generate("Once", greedy)])
+
+    expected = engine.generate("Once", greedy)["text"]
+    assert json.loads(server.generate("Once", greedy))["text"] == expected == asyncio.run(streamed())
+    assert asyncio.run(server.get_server_info())["context_length"] == OPTIONS["context_length"]
+    with pytest.raises(RuntimeError, match="Unauthorized"):
+        sgl.RuntimeEndpoint(server.url)
+
+
+def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
+    _, server = places
+
+    @sgl.function
+    def chat(s: Any) -> None:
+        s += sgl.user("Hi")
+        s += sgl.assistant(sgl.gen("x", max_tokens=6))
+        s += sgl.user("Again")
+        s += sgl.assistant(sgl.gen("y", max_tokens=6))
+
+    @sgl.function
+    def broken(s: Any) -> None:
+        s += sgl.user("Hi") + sgl.assistant("Well, " + sgl.gen("x"))
+
+    backend = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
+    state = chat.run(backend=backend, temperature=0)
+    streamed = chat.run(backend=backend, temperature=0, stream=True)
+    assert "".join(streamed.text_iter("y")) == state["y"] and streamed.messages() == state.messages()
+    assert [message["role"] for message in state.messages()] == ["user", "assistant"] * 2
+    assert 0 < backend.token_usage.completion_tokens <= 24
+    with pytest.raises(ProgramError, match="whole turns"):
+        broken.run(backend=backend)["x"]
+
+    @sgl.function
+    def plain(s: Any) -> None:
+        s += "Once" + sgl.gen("x", max_tokens=6)
+
+    completions = sgl.OpenAI("default", is_chat_model=False, base_url=f"{server.url}/v1", api_key=KEY)
+    assert plain.run(backend=completions, temperature=0)["x"] == plain.run(backend=places[0], temperature=0)["x"]
+
+
+def test_a_server_that_dies_hangs_nobody(places: Places) -> None:
+    """The last test: it kills the server."""
+    _, server = places
+
+    @sgl.function
+    def endless(s: Any) -> None:
+        s += "Once" + sgl.gen("x", max_tokens=1500, ignore_eos=True)
+        s += sgl.gen("y")
+
+    streams = endless.run(backend=server, stream=True)
+    waits = endless.run(backend=sgl.RuntimeEndpoint(server.url, KEY))
+    growing = streams.text_iter("x")
+    next(growing)
+    for process in (*psutil.Process(server.pid).children(), psutil.Process(server.pid)):
+        process.kill()
+    with pytest.raises(ProgramError):
+        list(growing)
+    with pytest.raises(ProgramError):
+        waits["y"]
+    with pytest.raises(ProgramError, match="is the server running"):
+        endless.run(backend=server)["x"]
