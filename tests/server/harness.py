@@ -91,11 +91,15 @@ class House:
 
 @asynccontextmanager
 async def house(
-    engine: FakeEngine | None = None, is_ready: bool = True, **serve: object
+    engine: FakeEngine | None = None,
+    is_ready: bool = True,
+    template: str = TEMPLATE,
+    tokenizer: Tokenizer = TOKENIZER,
+    **serve: object,
 ) -> AsyncGenerator[House, None]:
     engine = engine or fake_engine(says("Hello there"))
     client = EngineClient(engine)
-    service = Service(TOKENIZER, ChatTemplate({"default": TEMPLATE}, {}), client)
+    service = Service(tokenizer, ChatTemplate({"default": template}, {}), client)
     config = ServeConfig(
         **{"model_path": "/models/tiny", "tokenizer_path": "/models/tiny", "served_model_name": MODEL, **serve}  # type: ignore[arg-type]  # a test names its own
     )
