@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stemma.front.text.tokenizer import MAX_BYTES
 from tests.server.harness import House, Json, fake_engine, house
 
 CHAT = "/v1/chat/completions"
@@ -215,6 +217,28 @@ def test_openai_routes_want_their_content_type() -> None:
                 assert "Unsupported Media Type" in response.json()["message"]
             headers = {"content-type": "application/json; charset=utf-8"}
             assert (await h.http.post(CHAT, content=json.dumps(HI), headers=headers)).status_code == 200
+
+    asyncio.run(main())
+
+
+def test_text_that_would_fill_the_memory_as_tokens_is_refused_before_it_is_tokenized() -> None:
+    """A body of 32 MB is admitted; its tokens, while they are made, would take gigabytes."""
+
+    async def main() -> None:
+        text = "a b " * (MAX_BYTES // 4 + 1)
+        bodies: list[tuple[str, Json]] = [
+            ("/generate", {"text": text}),
+            ("/v1/completions", {"prompt": text}),
+            ("/tokenize", {"prompt": ["fine", text]}),
+            (CHAT, {"messages": [{"role": "user", "content": text}]}),
+        ]
+        async with house() as h:
+            for path, body in bodies:
+                began = time.monotonic()
+                response = await h.post(path, body)
+                assert response.status_code == 400
+                assert f"at most {MAX_BYTES}" in response.text
+                assert time.monotonic() - began < 3
 
     asyncio.run(main())
 

@@ -14,6 +14,7 @@ from stemma.core.config.chat import read_settings
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 BYTE_LEVEL_STEPS = {"ByteLevel", "Fuse"}
+MAX_BYTES = 4 << 20  # the library takes up to 200 bytes of memory for each while it works
 PIECE_STEPS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace", "WordPiece"}
 
 
@@ -58,9 +59,10 @@ class Tokenizer:
         return self.encode_batch([text], add_special_tokens)[0]
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
-        """Raises BadRequest for text that has no UTF-8 form."""
-        for text in texts:
-            check_unicode(text)
+        """Raises BadRequest for text that has no UTF-8 form, or more of it than should be held as tokens."""
+        size = sum(map(check_unicode, texts))
+        if size > MAX_BYTES:
+            raise BadRequest(f"{size} bytes of text are too much to tokenize at once; send at most {MAX_BYTES}")
         # The batch form, also for one: only it leaves the interpreter to others while it works.
         found = self._backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in found]
@@ -120,10 +122,10 @@ class Tokenizer:
         return self.decode([self._anchor])
 
 
-def check_unicode(text: str, field: str | None = None) -> None:
-    """Raise BadRequest for half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
+def check_unicode(text: str, field: str | None = None) -> int:
+    """How many bytes it has. Raises BadRequest for half of a surrogate pair: Python can hold it, UTF-8 cannot."""
     try:
-        text.encode()
+        return len(text.encode())
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         raise BadRequest(
