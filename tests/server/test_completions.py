@@ -3,10 +3,13 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
+from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Request
 from stemma.core.types.tokens import unpack
-from tests.server.harness import END, Json, events, fake_engine, house, says
+from tests.fake_engine import FakeEngine
+from tests.server.harness import END, TOKENIZER, Json, events, fake_engine, house, says
 
 
 def echoing(request: Request) -> list[int]:
@@ -100,5 +103,30 @@ def test_the_last_chunk_of_a_stream_has_the_end_and_then_comes_usage() -> None:
         assert [[choice["text"] for choice in chunk["choices"]] for chunk in chunks] == [["a"], ["b"], [""], []]
         assert chunks[2]["choices"][0]["finish_reason"] == "stop"
         assert chunks[3]["usage"]["total_tokens"] == 5
+
+    asyncio.run(main())
+
+
+class InParts(FakeEngine):
+    """Tells the log-probabilities of a prompt in parts, as an engine does that computes it in parts."""
+
+    def _say(self, chunk: TokenChunk) -> None:
+        for logprob in chunk.prompt_logprobs:
+            super()._say(TokenChunk(id=chunk.id, prompt_logprobs=(logprob,)))
+        super()._say(replace(chunk, prompt_logprobs=()))
+
+
+def test_the_echo_of_a_stream_has_all_logprobs_of_its_prompt() -> None:
+    async def main() -> None:
+        engine = InParts(script=says("Hello"), vocab_size=TOKENIZER.vocab_size, context=512, stop_ids=(END,))
+        async with house(engine) as h:
+            body = {"prompt": "abcdef", "max_tokens": 3, "echo": True, "logprobs": 1}
+            (whole,) = (await h.post("/v1/completions", body)).json()["choices"]
+            stream = (await h.post("/v1/completions", body | {"stream": True})).text
+            parts = [part["choices"][0] for part in events(stream)]
+            assert "".join(part["text"] for part in parts) == whole["text"] == "abcdefHel"
+            for name in ("tokens", "token_logprobs", "top_logprobs"):
+                assert [item for part in parts for item in part["logprobs"][name]] == whole["logprobs"][name]
+            assert whole["logprobs"]["tokens"] == [*"abcdefHel"]
 
     asyncio.run(main())

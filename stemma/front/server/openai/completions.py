@@ -95,8 +95,7 @@ class Completions:
         """What is new of a continuation: its first part carries the echo."""
         logprobs = None
         if body.logprobs is not None:
-            of_prompt = answer.prompt_logprobs if is_first else ()
-            logprobs = self._logprobs([*of_prompt, *answer.logprobs], body.logprobs)
+            logprobs = self._logprobs([*answer.prompt_logprobs, *answer.logprobs], body.logprobs)
         return TextChoice(
             index=item.first + index,
             text=item.echo + answer.text if is_first else answer.text,
@@ -120,6 +119,7 @@ class Completions:
                     part.usage = usage_of(answers, self._serve.cache_report)
                 yield event(part)
                 answer.forget()
+                answer.prompt_logprobs.clear()  # they come in parts, as the prompt is computed
         if body.wants_usage:
             last = self._answer(body, works[0].id, created)
             last.usage = usage_of(answers, self._serve.cache_report)
