@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from stemma.core.types.control import FromEngine
 from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Request
 from stemma.core.types.tokens import unpack
@@ -115,6 +116,10 @@ class InParts(FakeEngine):
             super()._say(TokenChunk(id=chunk.id, prompt_logprobs=(logprob,)))
         super()._say(replace(chunk, prompt_logprobs=()))
 
+    async def receive(self) -> FromEngine:
+        await asyncio.sleep(0.005)  # so that no two are joined on their way
+        return await super().receive()
+
 
 def test_the_echo_of_a_stream_has_all_logprobs_of_its_prompt() -> None:
     async def main() -> None:
@@ -124,6 +129,7 @@ def test_the_echo_of_a_stream_has_all_logprobs_of_its_prompt() -> None:
             (whole,) = (await h.post("/v1/completions", body)).json()["choices"]
             stream = (await h.post("/v1/completions", body | {"stream": True})).text
             parts = [part["choices"][0] for part in events(stream)]
+            assert len(parts) > 6
             assert "".join(part["text"] for part in parts) == whole["text"] == "abcdefHel"
             for name in ("tokens", "token_logprobs", "top_logprobs"):
                 assert [item for part in parts for item in part["logprobs"][name]] == whole["logprobs"][name]
