@@ -23,7 +23,7 @@ ROOMS = {
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1080),
     "front/dialect": Room((*NOUNS, "front/service"), 900),
     "front/server": Room((*NOUNS, "core/wire", "front/text", "front/service", "front/dialect"), 2400),
-    "front/lang": Room(NOUNS, 2250),
+    "front/lang": Room((*NOUNS, "front/text"), 2250),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache"), 2070),
     "device/ops": Room(("core/base",), 1000),

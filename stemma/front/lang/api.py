@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn, overload
 
 from stemma.front.lang.choices import ChoicesSamplingMethod, token_length_normalized
@@ -96,43 +97,15 @@ def select(
     return Select(name, list(choices), temperature, choices_method)
 
 
-def system(expr: Expr | None = None) -> ExprList:
-    """A whole turn of this role."""
-    return _turn("system", expr)
+def _turn(role: str, expr: Expr | None = None) -> ExprList:
+    return RoleBegin(role) + ("" if expr is None else expr) + RoleEnd(role)
 
 
-def user(expr: Expr | None = None) -> ExprList:
-    """A whole turn of this role."""
-    return _turn("user", expr)
-
-
-def assistant(expr: Expr | None = None) -> ExprList:
-    """A whole turn of this role."""
-    return _turn("assistant", expr)
-
-
-def system_begin() -> RoleBegin:
-    return RoleBegin("system")
-
-
-def system_end() -> RoleEnd:
-    return RoleEnd("system")
-
-
-def user_begin() -> RoleBegin:
-    return RoleBegin("user")
-
-
-def user_end() -> RoleEnd:
-    return RoleEnd("user")
-
-
-def assistant_begin() -> RoleBegin:
-    return RoleBegin("assistant")
-
-
-def assistant_end() -> RoleEnd:
-    return RoleEnd("assistant")
+# A whole turn of each role; and its two ends, when what stands between is said in several lines.
+system, user, assistant = partial(_turn, "system"), partial(_turn, "user"), partial(_turn, "assistant")
+system_begin, system_end = partial(RoleBegin, "system"), partial(RoleEnd, "system")
+user_begin, user_end = partial(RoleBegin, "user"), partial(RoleEnd, "user")
+assistant_begin, assistant_end = partial(RoleBegin, "assistant"), partial(RoleEnd, "assistant")
 
 
 def separate_reasoning(expr: Expr | None = None, model_type: str | None = None) -> ExprList:
@@ -149,52 +122,33 @@ def set_default_backend(backend: object) -> None:
 
 def flush_cache(backend: object = None) -> bool:
     """Forget every cached prefix. False without a backend, or when something still runs."""
-    return False if _is_none(backend) else backend_of(backend).flush_cache()
+    return _has(backend) and backend_of(backend).flush_cache()
 
 
 def get_server_info(backend: object = None) -> Json | None:
     """Every setting of the backend's server; None without a backend."""
-    return None if _is_none(backend) else backend_of(backend).get_server_info()
+    return backend_of(backend).get_server_info() if _has(backend) else None
 
 
 def image(expr: object) -> NoReturn:
-    """Models that see are not served yet."""
+    """Raises Misuse: there are no models that see yet."""
     raise Misuse("image is not served yet: Stemma has no models that see")
 
 
 def video(path: object, num_frames: int) -> NoReturn:
-    """Models that see are not served yet."""
+    """Raises Misuse: there are no models that see yet."""
     raise Misuse("video is not served yet: Stemma has no models that see")
 
 
-class Unserved:
-    """A backend that there is not yet: to make one raises Misuse."""
-
-    def __init__(self, *args: object, **kwargs: object):
-        raise Misuse(
-            f"the {type(self).__name__} backend is not served yet; there are Engine, Runtime, RuntimeEndpoint "
-            "and OpenAI, which also talks to servers of others that speak its API"
-        )
+def _unserved(name: str, *args: object, **options: object) -> NoReturn:
+    raise Misuse(
+        f"the {name} backend is not served yet; there are Engine, Runtime, RuntimeEndpoint and OpenAI, "
+        "which also talks to other servers that speak its API"
+    )
 
 
-class Anthropic(Unserved):
-    """Not yet."""
-
-
-class Crusoe(Unserved):
-    """Not yet."""
-
-
-class LiteLLM(Unserved):
-    """Not yet."""
-
-
-class VertexAI(Unserved):
-    """Not yet."""
-
-
-def _turn(role: str, expr: Expr | None) -> ExprList:
-    return RoleBegin(role) + ("" if expr is None else expr) + RoleEnd(role)
+Anthropic, Crusoe = partial(_unserved, "Anthropic"), partial(_unserved, "Crusoe")
+LiteLLM, VertexAI = partial(_unserved, "LiteLLM"), partial(_unserved, "VertexAI")
 
 
 def _typed(args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -204,5 +158,5 @@ def _typed(args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(_TYPED, args, strict=False)) | options
 
 
-def _is_none(backend: object) -> bool:
-    return backend is None and global_config.default_backend is None
+def _has(backend: object) -> bool:
+    return backend is not None or global_config.default_backend is not None

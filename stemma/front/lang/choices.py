@@ -1,40 +1,28 @@
 """How `select` decides, given the log-probabilities of every option."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 Entry = Sequence[object]  # (logprob or None, token id, text), as `/generate` tells it
 Entries = Sequence[Sequence[Entry]]  # of each option
+Report = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class ChoicesDecision:
     decision: str
-    meta_info: dict[str, object] = field(default_factory=dict)
+    meta_info: Report = field(default_factory=dict)
 
 
-class ChoicesSamplingMethod(ABC):
-    """Decides between options. `requires_unconditional_logprobs`: it also wants each option scored alone."""
+@dataclass(frozen=True, slots=True)
+class ChoicesSamplingMethod:
+    """Decides between options. `decide` returns the index of the best, and what else to tell.
 
-    @property
-    def requires_unconditional_logprobs(self) -> bool:
-        return False
+    It gets the options' means, their tokens, and, when required, the same tokens without the text before them.
+    """
 
-    @abstractmethod
-    def __call__(
-        self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Entries,
-        output_token_logprobs: Entries,
-        unconditional_token_logprobs: Entries | None = None,
-    ) -> ChoicesDecision: ...
-
-
-class TokenLengthNormalized(ChoicesSamplingMethod):
-    """The option whose tokens are likeliest on average."""
+    decide: Callable[[Sequence[float], Entries, Entries], tuple[int, Report]]
+    requires_unconditional_logprobs: bool = False
 
     def __call__(
         self,
@@ -45,59 +33,15 @@ class TokenLengthNormalized(ChoicesSamplingMethod):
         output_token_logprobs: Entries,
         unconditional_token_logprobs: Entries | None = None,
     ) -> ChoicesDecision:
-        meta = report(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
-        return ChoicesDecision(choices[argmax(normalized_prompt_logprobs)], meta)
-
-
-class GreedyTokenSelection(ChoicesSamplingMethod):
-    """The option that wins token by token; one that has ended goes on with its mean."""
-
-    def __call__(
-        self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Entries,
-        output_token_logprobs: Entries,
-        unconditional_token_logprobs: Entries | None = None,
-    ) -> ChoicesDecision:
-        rows = [values(entries) or [0.0] for entries in input_token_logprobs]
-        width = max(map(len, rows))
-        matrix = [[*row, *[sum(row) / len(row)] * (width - len(row))] for row in rows]
-        remaining = list(range(len(choices)))
-        for column in range(width):
-            best = max(matrix[row][column] for row in remaining)
-            remaining = [row for row in remaining if matrix[row][column] == best]
-        meta = report(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
-        return ChoicesDecision(choices[remaining[0]], meta | {"greedy_logprob_matrix": matrix})
-
-
-class UnconditionalLikelihoodNormalized(ChoicesSamplingMethod):
-    """The option that gains most by what stands before it, per token."""
-
-    @property
-    def requires_unconditional_logprobs(self) -> bool:
-        return True
-
-    def __call__(
-        self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Entries,
-        output_token_logprobs: Entries,
-        unconditional_token_logprobs: Entries | None = None,
-    ) -> ChoicesDecision:
-        if unconditional_token_logprobs is None:
-            raise ValueError("unconditional_likelihood_normalized needs unconditional_token_logprobs")
-        pairs = zip(input_token_logprobs, unconditional_token_logprobs, strict=True)
-        scores = [mean_gain(given, alone) for given, alone in pairs]
-        meta = report(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
-        meta |= {
-            "unconditional_token_logprobs": unconditional_token_logprobs,
-            "normalized_unconditional_prompt_logprobs": scores,
+        if self.requires_unconditional_logprobs and unconditional_token_logprobs is None:
+            raise ValueError("this method needs unconditional_token_logprobs")
+        best, more = self.decide(normalized_prompt_logprobs, input_token_logprobs, unconditional_token_logprobs or ())
+        told = {
+            "normalized_prompt_logprobs": normalized_prompt_logprobs,
+            "input_token_logprobs": input_token_logprobs,
+            "output_token_logprobs": output_token_logprobs,
         }
-        return ChoicesDecision(choices[argmax(scores)], meta)
+        return ChoicesDecision(choices[best], told | more)
 
 
 def number(entry: Entry) -> float | None:
@@ -114,26 +58,42 @@ def mean(entries: Sequence[Entry]) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
-def mean_gain(given: Sequence[Entry], alone: Sequence[Entry]) -> float:
-    gains = [
-        (number(with_text) or 0.0) - (number(without) or 0.0) for with_text, without in zip(given, alone, strict=True)
-    ]
+def _gain(given: Sequence[Entry], alone: Sequence[Entry]) -> float:
+    """By how much the text before it makes an option likelier, per token."""
+    pairs = zip(given, alone, strict=True)
+    gains = [(number(behind) or 0.0) - (number(without) or 0.0) for behind, without in pairs]
     return sum(gains) / len(gains) if gains else 0.0
 
 
-def argmax(scores: Sequence[float]) -> int:
+def _best(scores: Sequence[float]) -> int:
     """The first of the highest."""
     return max(range(len(scores)), key=lambda index: scores[index])
 
 
-def report(normalized: Sequence[float], given: Entries, output: Entries) -> dict[str, object]:
-    return {
-        "normalized_prompt_logprobs": normalized,
-        "input_token_logprobs": given,
-        "output_token_logprobs": output,
+def _by_mean(means: Sequence[float], given: Entries, alone: Entries) -> tuple[int, Report]:
+    return _best(means), {}
+
+
+def _by_token(means: Sequence[float], given: Entries, alone: Entries) -> tuple[int, Report]:
+    """The option that wins token by token; one that has ended goes on with its mean."""
+    rows = [values(entries) for entries in given]
+    width = max(map(len, rows))
+    matrix = [[*row, *[mean(entries)] * (width - len(row))] for row, entries in zip(rows, given, strict=True)]
+    remaining = list(range(len(rows)))
+    for column in range(width):
+        most = max(matrix[row][column] for row in remaining)
+        remaining = [row for row in remaining if matrix[row][column] == most]
+    return remaining[0], {"greedy_logprob_matrix": matrix}
+
+
+def _by_gain(means: Sequence[float], given: Entries, alone: Entries) -> tuple[int, Report]:
+    scores = [_gain(behind, without) for behind, without in zip(given, alone, strict=True)]
+    return _best(scores), {
+        "unconditional_token_logprobs": alone,
+        "normalized_unconditional_prompt_logprobs": scores,
     }
 
 
-token_length_normalized = TokenLengthNormalized()
-greedy_token_selection = GreedyTokenSelection()
-unconditional_likelihood_normalized = UnconditionalLikelihoodNormalized()
+token_length_normalized = ChoicesSamplingMethod(_by_mean)
+greedy_token_selection = ChoicesSamplingMethod(_by_token)
+unconditional_likelihood_normalized = ChoicesSamplingMethod(_by_gain, requires_unconditional_logprobs=True)

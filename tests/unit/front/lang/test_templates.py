@@ -1,0 +1,42 @@
+"""Which model is written how."""
+
+import pytest
+
+from stemma.core.base.errors import UnknownName
+from stemma.front.lang.templates import template_named, template_of
+from stemma.front.lang.transcript import Transcript
+
+MODELS = {
+    "meta-llama/Llama-2-7b-chat-hf": "llama-2-chat",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": "llama-3-instruct",
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": "llama-4",
+    "Qwen/Qwen2.5-7B-Instruct": "qwen",
+    "Qwen/Qwen3-0.6B": "chatml",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistral",
+    "google/gemma-2-9b-it": "gemma-it",
+    "deepseek-ai/DeepSeek-V3-0324": "deepseek-v3",
+    "01-ai/Yi-1.5-9B-Chat": "yi-1.5",
+    "01-ai/Yi-34B-Chat": "chatml",
+    "models/acorn": "chatml",
+    "lmsys/vicuna-7b-v1.5": "vicuna_v1.1",
+    "gpt2": "default",
+}
+
+
+@pytest.mark.parametrize("path", MODELS)
+def test_a_model_is_known_by_its_path(path: str) -> None:
+    assert template_of(path).name == MODELS[path]
+
+
+def test_a_name_that_there_is_not() -> None:
+    with pytest.raises(UnknownName, match="chatml"):
+        template_named("chatlm")
+
+
+def test_vicuna_begins_with_its_own_prompt() -> None:
+    transcript = Transcript(template_named("vicuna_v1.1"))
+    transcript.begin("user")
+    transcript.text += "Hi"
+    transcript.end("user")
+    assert transcript.text.startswith("A chat between") and transcript.text.endswith(" USER:Hi ")
+    assert [message["role"] for message in transcript.messages] == ["system", "user"]
