@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from stemma.core.base.errors import BadRequest, Busy, EngineDead, StemmaError
 from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
+from stemma.core.types.tokens import WIDTH
+from stemma.front.dialect.bounds import MAX_TOKENS
 from stemma.front.service.collect import Pending
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
@@ -60,6 +62,7 @@ class Runs:
 
     async def chunks(self, works: Sequence[Work], is_streaming: bool) -> AsyncGenerator[tuple[int, TextChunk], None]:
         """Every chunk, with the number of its work. Raises what the engine refused; closing it aborts all."""
+        check_size(works)
         interval = self._stream_interval if is_streaming else 1
         streams = [self._watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
         async with aclosing(merged(streams)) as found:
@@ -124,6 +127,17 @@ async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChu
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def check_size(works: Sequence[Work]) -> None:
+    """Raise for more prompts than an engine should keep for one request: each waits with tokens of its own."""
+    tokens = sum(len(work.tokens) // WIDTH * work.n for work in works)
+    if tokens > MAX_TOKENS:
+        raise BadRequest(
+            f"the prompts have {tokens} tokens, counted for each of their n continuations; "
+            f"send at most {MAX_TOKENS} at once",
+            "n",
+        )
 
 
 def refusal(finish: Finish | None) -> StemmaError | None:

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from stemma.core.base.errors import Busy, EngineDead
+from stemma.core.base.errors import BadRequest, Busy, EngineDead
+from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.front.dialect.gather import Runs
+from stemma.front.dialect.gather import Runs, check_size
 from stemma.front.service.service import Service
 from tests.fake_engine import FakeEngine, connected
 from tests.unit.front.vocabularies import vocabularies
@@ -27,5 +28,20 @@ def test_a_full_queue_is_busy_and_a_death_is_a_death() -> None:
             client.engine_died("killed by SIGKILL")
             with pytest.raises(EngineDead, match="SIGKILL"):
                 await first
+
+    asyncio.run(main())
+
+
+def test_many_continuations_of_many_long_prompts_do_not_fill_the_engine() -> None:
+    async def main() -> None:
+        engine = FakeEngine(context=40_000)
+        async with connected(engine) as client:
+            service = Service(vocabularies()["llama"], None, client)
+            work = service.work(tokens=[1] * 30_000, sampling=SamplingParams(max_new_tokens=1), n=128)
+            check_size([work] * 8)
+            with pytest.raises(BadRequest, match="34560000 tokens") as error:
+                await Runs(service).answers([work] * 9)
+            assert error.value.field == "n"
+            assert engine.said(Request) == []
 
     asyncio.run(main())
