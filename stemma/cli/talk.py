@@ -48,18 +48,27 @@ class Talk:
         self.messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
 
     def answer(self, text: str) -> Generator[str, None, None]:
-        """Say something; what comes back, piece by piece. Closing the iterator stops the answer."""
+        """Say something; what comes back, piece by piece. Closing the iterator stops the answer.
+
+        Thoughts are told and not remembered.
+        """
         self.messages.append({"role": "user", "content": text})
         said: list[str] = []
+        is_thinking = False
         self.pace = Pace()
         try:
             for event in self._events({"messages": self.messages, "stream_options": {"include_usage": True}}):
                 self.pace.tokens = (event.get("usage") or {}).get("completion_tokens", self.pace.tokens)
                 for choice in event.get("choices") or ():
+                    if thought := choice["delta"].get("reasoning_content"):
+                        self.pace.piece()
+                        is_thinking = True
+                        yield thought
                     if piece := choice["delta"].get("content"):
                         self.pace.piece()
                         said.append(piece)
-                        yield piece
+                        yield "\n\n" + piece if is_thinking else piece
+                        is_thinking = False
         finally:
             if said:
                 self.messages.append({"role": "assistant", "content": "".join(said)})

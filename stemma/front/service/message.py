@@ -31,8 +31,9 @@ class MessageForm:
         return tuple(id for id in ids if id is not None and id in self.tokenizer.special_ids)
 
     def thought_parser(self) -> ThoughtParser | None:
-        call = self.calls.begin if self.calls else None
-        return self.thoughts and ThoughtParser(self.thoughts, self.is_thinking, call)
+        if self.thoughts is None:
+            return None
+        return ThoughtParser(self.thoughts, self.is_thinking, self.calls.begin if self.calls else None)
 
 
 class MessageReader:

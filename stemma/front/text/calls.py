@@ -7,7 +7,7 @@ from typing import Literal
 
 from stemma.front.text.formats import CallFormat
 from stemma.front.text.json_value import BLANKS, JsonValue
-from stemma.front.text.markers import Part, safe_end
+from stemma.front.text.markers import MAX_BLANKS, Part, safe_end, trimmed
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class CallParser:
     def _read_content(self, text: str, at: int) -> int:
         pending = self._held + text[at:]
         found = pending.find(self._format.begin)
-        end = len(pending[:found].rstrip()) if found >= 0 else safe_end(pending, [self._format.begin])
+        end = trimmed(pending, found) if found >= 0 else safe_end(pending, [self._format.begin])
         self._say(pending[:end])
         if found < 0:
             self._held = pending[end:]
@@ -149,7 +149,7 @@ class CallParser:
         character, end = text[at], self._format.end
         if character == end[self._matched]:
             self._matched += 1
-        elif self._matched or character not in BLANKS:
+        elif self._matched or character not in BLANKS or len(self._held) > MAX_BLANKS:
             self._place = "content"
             return at
         self._held += character

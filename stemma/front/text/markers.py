@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+MAX_BLANKS = 64  # so many before or behind a marker belong to it; they are held until it shows or does not
+
 
 class Part(Struct, frozen=True):
     """A piece of an assistant's message. Pieces of one kind and call, joined in order, are the whole."""
@@ -21,4 +23,9 @@ def safe_end(text: str, markers: Sequence[str]) -> int:
         longest = min(len(marker) - 1, len(text))
         begun = next((size for size in range(longest, 0, -1) if text.endswith(marker[:size])), 0)
         end = min(end, len(text) - begun)
-    return len(text[:end].rstrip())
+    return trimmed(text, end)
+
+
+def trimmed(text: str, end: int) -> int:
+    """Where the blanks before `end` begin."""
+    return max(end - MAX_BLANKS, len(text[:end].rstrip()))

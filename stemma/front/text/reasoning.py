@@ -3,7 +3,7 @@
 from typing import Literal
 
 from stemma.front.text.formats import ThoughtFormat
-from stemma.front.text.markers import Part, safe_end
+from stemma.front.text.markers import MAX_BLANKS, Part, safe_end, trimmed
 
 
 class ThoughtParser:
@@ -37,10 +37,12 @@ class ThoughtParser:
 
     def _read_start(self) -> None:
         begun = self._held.lstrip()
-        if self._format.begin.startswith(begun) and begun != self._format.begin:
+        blanks = len(self._held) - len(begun)
+        may_begin = blanks <= MAX_BLANKS
+        if may_begin and len(begun) < len(self._format.begin) and self._format.begin.startswith(begun):
             return  # too early to say
-        if begun.startswith(self._format.begin):
-            self._enter("thought", len(self._held) - len(begun) + len(self._format.begin))
+        if may_begin and begun.startswith(self._format.begin):
+            self._enter("thought", blanks + len(self._format.begin))
         elif self._is_open:
             self._enter("thought", 0)
         else:
@@ -55,7 +57,7 @@ class ThoughtParser:
         found = min((at for at in places if at >= 0), default=-1)
         if found < 0:
             return self._take(safe_end(self._held, self._ends), "reasoning")
-        end = len(self._held[:found].rstrip())
+        end = trimmed(self._held, found)
         parts = self._take(end, "reasoning")
         is_end = places[found] == self._format.end
         self._enter("answer", found - end + (len(self._format.end) if is_end else 0))

@@ -27,6 +27,7 @@ class Script:
 
     url: str = ""
     pieces: list[str] = field(default_factory=lambda: ["Good ", "day."])
+    thoughts: list[str] = field(default_factory=list)
     status: int = 200
     error: str | None = None  # told in the middle of the stream
     heard: list[dict[str, Any]] = field(default_factory=list)
@@ -34,6 +35,8 @@ class Script:
 
     def events(self) -> Iterator[object]:
         yield {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+        for thought in self.thoughts:
+            yield {"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]}
         for piece in self.pieces:
             yield {"choices": [{"index": 0, "delta": {"content": piece}}]}
         if self.error:
@@ -92,6 +95,13 @@ def test_an_answer_comes_in_pieces_and_is_remembered(script: Script) -> None:
     assert (first["max_tokens"], first["top_k"], first["seed"], first["stream"]) == (9, 3, 1, True)
     assert script.keys == ["Bearer secret", "Bearer secret"]
     assert talk.pace.tokens == 7
+
+
+def test_thoughts_are_told_and_not_remembered(script: Script) -> None:
+    script.thoughts = ["Polite", "ly."]
+    talk = Talk(script.url, None, {}, None)
+    assert "".join(talk.answer("Hello")) == "Politely.\n\nGood day."
+    assert talk.messages[-1]["content"] == "Good day."
 
 
 def test_an_answer_that_was_stopped_counts_as_far_as_it_went(script: Script) -> None:

@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from stemma.core.base.errors import CheckpointError, ConfigError
 from stemma.core.config.ask import Ask, ask_from
+from stemma.core.config.chat import ReasoningParser, Templates, ToolCallParser
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.machine import Machine
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.core.config.resolve import Settled, resolve, settle
+from stemma.front.text.formats import CALLS, THOUGHTS
 
 GIB = 1 << 30
 SPEC = ModelSpec(
@@ -65,7 +68,7 @@ def test_nothing_asked_is_all_decided() -> None:
     assert [reason.name for reason in found.reasons] == [
         *("model", "dtype", "device", "KV dtype", "attention", "threads"),
         *("context", "step tokens", "rows", "depth", "cache pages"),
-            *("tool-call parser", "reasoning parser"),
+        *("tool-call parser", "reasoning parser"),
     ]
     assert all(reason.why and reason.value for reason in found.reasons)
 
@@ -221,3 +224,29 @@ def test_a_folder_that_is_not_there() -> None:
 
 def test_equal_asks_settle_equally() -> None:
     assert settled() == settled()
+
+
+@pytest.mark.parametrize(
+    ("source", "calls", "thoughts"),
+    [
+        (None, None, None),
+        ("{{ messages }}", None, None),
+        ("<tool_call>", "hermes", None),
+        ("{% if enable_thinking %}<think>{% endif %} <tool_call>{}</tool_call>", "hermes", "qwen3"),
+        ("<tool_call><function=f></tool_call>", None, None),
+        ("content.split('</think>')", None, "qwen3"),
+    ],
+)
+def test_the_chat_template_tells_the_parsers(source: str | None, calls: str | None, thoughts: str | None) -> None:
+    templates = None if source is None else Templates({"default": "", "tool_use": source}, "here")
+    found = settle(Ask(), machine(), "/models/some", SPEC, templates)
+    assert (found.serve.tool_call_parser, found.serve.reasoning_parser) == (calls, thoughts)
+    assert "chat template" in why(found, "tool-call parser")
+    asked = settle(Ask(tool_call_parser="qwen", reasoning_parser="none"), machine(), "/models/some", SPEC, templates)
+    assert (asked.serve.tool_call_parser, asked.serve.reasoning_parser) == ("qwen", None)
+    assert "asked" in why(asked, "reasoning parser")
+
+
+def test_every_parser_that_may_be_asked_for_is_in_the_table() -> None:
+    assert list(CALLS) == list(get_args(ToolCallParser))
+    assert list(THOUGHTS) == list(get_args(ReasoningParser))

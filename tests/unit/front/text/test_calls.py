@@ -68,6 +68,8 @@ ONE = ("get_weather", '{"city": "Paris"}')
         (call("add", '{"a": "</tool_call><tool_call>{\\"} 日本😀"}'),
          ("", [("add", '{"a": "</tool_call><tool_call>{\\"} 日本😀"}')])),
         (call("add", '{"a": "two\nlines"}'), ("", [("add", '{"a": "two\\u000alines"}')])),
+        (PARIS + " " * 99 + "ok", ("ok", [ONE])),
+        ("ok" + " " * 99 + PARIS, ("ok" + " " * 35, [ONE])),
         # the end marker, or the last brace, or both are missing
         (PARIS.removesuffix("\n</tool_call>"), ("", [ONE])),
         (PARIS.removesuffix("}\n</tool_call>"), ("", [ONE])),
@@ -117,11 +119,9 @@ def test_nesting_has_an_end() -> None:
     assert content.startswith("[[[")
 
 
-JUNK = st.lists(
-    st.sampled_from([*'{}[]":,\\ \n\tabu10.-e<>/é😀', "<tool_call>", "</tool_call>", '"name"', '"arguments"', '"add"',
-                     '{"name": "add", "arguments": {', "true", "null", "\\u00e9"]),
-    max_size=60,
-).map("".join)  # fmt: skip
+MARKS = ("<tool_call>", "</tool_call>", '"name"', '"arguments"', '"add"', '{"name": "add", "arguments": {', "\\u00e9")
+SIGNS = (*'{}[]":,\\ \n\tabu10.-e<>/é😀', " " * 33, "true", "null")
+JUNK = st.lists(st.sampled_from([*MARKS, *SIGNS]), max_size=60).map("".join)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])) | JUNK,
@@ -170,9 +170,9 @@ def test_every_split_of_junk_means_the_same(text: str, cuts: list[int], many: bo
     assert joined(read(text, many=many)) == joined(read(pieces_of(text, cuts), many=many)) == whole
 
 
-@given(JSON, CUTS)
+@given(st.text(st.characters(exclude_categories=["Cs"])) | JUNK, CUTS)
 @settings(max_examples=100, deadline=None)
-def test_whole_arguments_are_valid_json(value: object, cuts: list[int]) -> None:
-    text = call("add", json.dumps({"a": value}, ensure_ascii=False).replace("\\n", "\n"))
-    _, calls = joined(read(pieces_of(text, cuts)))
-    assert json.loads(calls[0][1]) is not None
+def test_control_characters_are_mended(value: str, cuts: list[int]) -> None:
+    spelled = value.replace("\\", "\\\\").replace('"', '\\"')
+    _, calls = joined(read(pieces_of(call("add", f'{{"a": "{spelled}"}}'), cuts)))
+    assert json.loads(calls[0][1]) == {"a": value}

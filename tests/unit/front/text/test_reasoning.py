@@ -32,6 +32,7 @@ def read(pieces: Iterable[str], is_open: bool = False, call: str | None = None) 
         ("<think>cut off </thin", False, None, ("cut off </thin", "")),
         ("cut off", True, None, ("cut off", "")),
         (" Hi", False, None, ("", " Hi")),
+        (" " * 65 + "<think>a", False, None, ("", " " * 65 + "<think>a")),
         ("  ", False, None, ("", "  ")),
         ("<thi", False, None, ("", "<thi")),
         ("<this>", False, None, ("", "<this>")),
@@ -55,7 +56,7 @@ def test_thoughts_are_told_while_they_are_thought() -> None:
     ]  # fmt: skip
 
 
-JUNK = st.lists(st.sampled_from([*"ab \n<>/t日", "<think>", "</think>", "<tool_call>", "</thi"]), max_size=20)
+JUNK = st.lists(st.sampled_from([" " * 33, *"ab \n<>/t日", "<think>", "</think>", "<tool_call>", "</thi"]), max_size=20)
 
 
 @given(JUNK.map("".join), st.lists(st.integers(0, 100), max_size=8), st.booleans(), st.booleans())
