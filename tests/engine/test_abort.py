@@ -35,8 +35,8 @@ def test_pages_are_back_within_two_steps(folder: Path, depth: int, turns: int) -
     engine.turn()
     stats = engine.stats()
     assert stats.running == 1 and stats.waiting == 0
-    held = engine.loop.scheduler.stats().used_pages * stats.page_size
-    assert held <= 40 + 100 + stats.page_size, "more is held than the request that goes on may need"
+    (other,) = engine.loop.scheduler.seats.seated
+    assert stats.used_pages == len(other.held.pages), "more is held than by the request that goes on"
     finish = engine.outcomes["bb"].finish
     assert finish is not None and finish.reason == "abort"
     outcome = engine.run([])["a"]
