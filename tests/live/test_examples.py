@@ -1,11 +1,14 @@
 """The examples, run as they stand, on the model that comes with Stemma."""
 
+import re
 import runpy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import stemma
+from stemma.front.lang.settings import global_config
 from tests.architecture.source import ROOT
 
 SAID = {  # by each example, whatever the model says
@@ -16,6 +19,7 @@ SAID = {  # by each example, whatever the model says
     "streaming": "Tell me a short story about a fox.",
     "tree_of_thought": "answer:",
 }
+PAGE = ROOT / "docs" / "how" / "language.md"
 FOLDER = ROOT / "examples" / "language"
 
 
@@ -33,3 +37,21 @@ def test_every_example_is_run() -> None:
 def test_an_example_runs(name: str, acorn: stemma.Engine, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(FOLDER / f"{name}.py"))["main"](acorn)
     assert SAID[name] in capsys.readouterr().out
+
+
+def code_of(page: Path) -> str:
+    """The page with everything but its code left blank, so that lines keep their numbers."""
+    lines, is_code = [], False
+    for line in page.read_text().splitlines():
+        is_fence = line.startswith("```")
+        lines.append(line if is_code and not is_fence else "")
+        is_code = is_code != is_fence
+    return "\n".join(lines)
+
+
+def test_the_page_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(global_config, "default_backend", None)
+    exec(compile(code_of(PAGE), str(PAGE), "exec"), {})
+    said = capsys.readouterr().out
+    assert "{'role': 'user', 'content': 'What is 17 + 25?'}" in said and "'type'" in said
+    assert re.search(r"ProgramError .*language.md:\d+: Misfit: .*temperature", said)
