@@ -209,6 +209,21 @@ def test_what_the_model_is_told() -> None:
     asyncio.run(main())
 
 
+def test_types_of_other_languages_become_those_of_json() -> None:
+    properties = {"a": {"type": "int"}, "b": {"type": ["varchar", "null"]}, "c": {"items": {"type": "Double"}}}
+    schema = {"type": "dict", "properties": properties}
+
+    async def main() -> None:
+        async with house(**PARSERS) as h:
+            body = ASKED | {"tools": [{"function": {"name": "f", "parameters": schema}}]}
+            assert (await h.post(CHAT, body)).status_code == 200
+            told = TOKENIZER.decode(unpack(h.requests()[0].tokens))
+        types = re.findall(r'"type": ("\w+"|\[[^]]*\])', told)
+        assert types == ['"object"', '"integer"', '["string", "null"]', '"number"']
+
+    asyncio.run(main())
+
+
 def special(*markers: str) -> tuple[Tokenizer, FakeEngine]:
     """A vocabulary where markers are special tokens, and an engine that says SAID in it."""
     backend = byte_level_backend()

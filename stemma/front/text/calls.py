@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Literal
 
 from stemma.front.text.formats import CallFormat
@@ -22,9 +22,9 @@ class CallParser:
     nobody's.
     """
 
-    def __init__(self, format: CallFormat, tools: Collection[str], many: bool = True):
+    def __init__(self, format: CallFormat, tools: Iterable[str], many: bool = True):
         self._format = format
-        self._tools = tools
+        self._tools = frozenset(tools)
         self._many = many
         self.count = 0  # calls that were told
         self._place: Literal["content", "call", "end"] = "content"

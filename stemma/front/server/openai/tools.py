@@ -12,6 +12,18 @@ from stemma.front.dialect.body import misfit
 MAX_TOOLS = 256
 MAX_DEPTH = 32  # of a schema
 TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+ALIASES = {
+    alias: kind
+    for kind, aliases in {
+        "string": "str text varchar char uuid date time datetime timestamp",
+        "number": "float float32 float64 double decimal numeric",
+        "integer": "int int8 int16 int32 int64 long short bigint smallint",
+        "boolean": "bool",
+        "object": "dict map",
+        "array": "list tuple set",
+    }.items()
+    for alias in aliases.split()
+}
 
 Json = Mapping[str, object]
 Tools = Annotated[list[dict[str, object]], Meta(max_length=MAX_TOOLS)]
@@ -21,7 +33,7 @@ ToolChoice = str | dict[str, object]
 class Function(Struct):
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     description: str | None = None
-    parameters: dict[str, object] | None = None
+    parameters: object = None  # a JSON schema: the client's own object, where aliases of types are replaced
     strict: bool | None = None
 
 
@@ -67,20 +79,21 @@ def is_wanted(choice: ToolChoice | None) -> bool:
 
 
 def check_schema(schema: object, at: str, depth: int = 0) -> None:
-    """Raise for a schema that is none, at the place where it is not."""
+    """Raise for a schema that is none, at the place where it is not. Types of other languages become JSON's."""
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
         raise BadRequest(f"{at}: a schema is an object or a boolean", at)
     if depth == MAX_DEPTH:
         raise BadRequest(f"{at}: schemas are nested more than {MAX_DEPTH} deep", at)
-    check_type(schema.get("type", []), f"{at}.type")
+    if "type" in schema:
+        schema["type"] = type_of(schema["type"], f"{at}.type")
     for keyword in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
         inner = schema.get(keyword, {})
         if not isinstance(inner, dict):
             raise BadRequest(f"{at}.{keyword}: not an object of schemas", f"{at}.{keyword}")
         for name, each in inner.items():
-            check_schema(each, f"{at}.{keyword}.{name}", depth + 1)
+            check_schema(each, f"{at}.{keyword}.{name[:64]}", depth + 1)
     for keyword in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
         if keyword in schema:
             check_schema(schema[keyword], f"{at}.{keyword}", depth + 1)
@@ -92,10 +105,13 @@ def check_schema(schema: object, at: str, depth: int = 0) -> None:
         raise BadRequest(f"{at}.required: not a list of names", f"{at}.required")
 
 
-def check_type(kind: object, at: str) -> None:
-    for each in kind if isinstance(kind, list) else [kind]:
-        if each not in TYPES:
-            raise BadRequest(f"{at}: {each!r} is none of {', '.join(TYPES)}", at)
+def type_of(kind: object, at: str) -> object:
+    if isinstance(kind, list):
+        return [type_of(each, at) for each in kind if not isinstance(each, list)]
+    found = ALIASES.get(kind.lower(), kind) if isinstance(kind, str) else kind
+    if found not in TYPES:
+        raise BadRequest(f"{at}: {kind!r} is none of {', '.join(TYPES)}", at)
+    return found
 
 
 def check_list(schema: Json, keyword: str, at: str) -> list[object]:

@@ -74,3 +74,14 @@ def test_a_long_run_of_byte_tokens_takes_linear_time() -> None:
     tokenizer = VOCABULARIES["llama"]
     tokens = [3 + 0xFF] * 200_000
     assert "".join(deltas(tokenizer, tokens, True)) == REPLACEMENT * 200_000
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_some_special_tokens_may_be_shown(name: str) -> None:
+    tokenizer = VOCABULARIES[name]
+    hidden, shown = sorted(tokenizer.special_ids)[:2]
+    text = detokenizer(tokenizer, True, shown=[shown])
+    (letter,) = tokenizer.encode("cat", add_special_tokens=False)[-1:]
+    said = "".join(text.add(token) for token in (hidden, letter, shown, hidden)) + text.finish()
+    assert said.endswith(tokenizer.text_of(shown))
+    assert tokenizer.text_of(hidden) not in said
