@@ -36,7 +36,8 @@ SAMPLING = (
 FIELDS = (
     "text input_ids prompt messages tokens model rid n max_tokens max_completion_tokens logprobs top_logprobs "
     "return_logprob logprob_start_len top_logprobs_num token_ids_logprob stop seed stop_token_ids stop_regex "
-    "temperature top_p top_k min_p echo best_of logit_bias stream_options priority cache_salt response_format tools"
+    "temperature top_p top_k min_p echo best_of logit_bias stream_options priority cache_salt response_format tools "
+    "tool_choice parallel_tool_calls separate_reasoning stream_reasoning"
 ).split()
 BODIES = st.fixed_dictionaries(
     {},

@@ -4,12 +4,18 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
+from stemma.core.base.errors import BadRequest
 from stemma.core.types.tokens import unpack
+from stemma.front.server.openai.tools import check_tools, is_wanted
 from stemma.front.text.tokenizer import Tokenizer
 from tests.fake_engine import FakeEngine
 from tests.server.harness import END, MODEL, TOKENIZER, Json, events, fake_engine, house, on_a_port, says
@@ -282,6 +288,36 @@ def test_what_is_refused(body: Json, field: str) -> None:
             assert not h.requests()
 
     asyncio.run(main())
+
+
+KEYWORDS = (
+    "type",
+    "function",
+    "name",
+    "parameters",
+    "properties",
+    "items",
+    "anyOf",
+    "required",
+    "enum",
+    "strict",
+    "$defs",
+)
+ANYTHING: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["function", "object", "int"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional={"type": st.just("function"), "function": st.fixed_dictionaries(
+    {"name": st.text(min_size=1)}, optional={"parameters": ANYTHING, "strict": ANYTHING})})), ANYTHING)  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_tools_are_taken_or_refused(tools: list[Json], choice: Any) -> None:
+    with suppress(BadRequest):
+        assert check_tools(tools) == tuple(tool["function"]["name"] for tool in tools)
+    with suppress(BadRequest):
+        assert is_wanted(choice) == (choice != "none")
 
 
 def test_tools_without_a_parser_are_refused() -> None:

@@ -106,11 +106,18 @@ def check_schema(schema: object, at: str, depth: int = 0) -> None:
 
 
 def type_of(kind: object, at: str) -> object:
+    """One type, or a list of them, in JSON's names."""
     if isinstance(kind, list):
-        return [type_of(each, at) for each in kind if not isinstance(each, list)]
-    found = ALIASES.get(kind.lower(), kind) if isinstance(kind, str) else kind
+        return [type_named(each, at) for each in kind]
+    return type_named(kind, at)
+
+
+def type_named(name: object, at: str) -> str:
+    if not isinstance(name, str):
+        raise BadRequest(f"{at}: neither a name nor a list of names", at)
+    found = ALIASES.get(name.lower(), name)
     if found not in TYPES:
-        raise BadRequest(f"{at}: {kind!r} is none of {', '.join(TYPES)}", at)
+        raise BadRequest(f"{at}: {name[:64]!r} is none of {', '.join(TYPES)}", at)
     return found
 
 
