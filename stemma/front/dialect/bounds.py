@@ -10,6 +10,7 @@ MAX_CHOSEN = 1024  # token ids whose logprobs are told at every position
 MAX_BATCH = 4096  # prompts of one request, and continuations of all of them
 
 MAX_TOKENS = 32 << 20  # of all prompts of one request, each counted for each of its continuations
+MAX_ENTRIES = 16 << 20  # log-probabilities that the answers to one request may tell
 
 Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
 Top = Annotated[int, Meta(ge=0, le=MAX_TOP)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from stemma.core.base.errors import BadRequest, Busy, EngineDead, StemmaError
 from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
 from stemma.core.types.tokens import WIDTH
-from stemma.front.dialect.bounds import MAX_TOKENS
+from stemma.front.dialect.bounds import MAX_ENTRIES, MAX_TOKENS
 from stemma.front.service.collect import Pending
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
@@ -130,7 +130,10 @@ async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChu
 
 
 def check_size(works: Sequence[Work]) -> None:
-    """Raise for more prompts than an engine should keep for one request: each waits with tokens of its own."""
+    """Raise for more than should be kept for one request.
+
+    Each continuation waits in the engine with tokens of its own; here a log-probability takes a hundred bytes.
+    """
     tokens = sum(len(work.tokens) // WIDTH * work.n for work in works)
     if tokens > MAX_TOKENS:
         raise BadRequest(
@@ -138,6 +141,22 @@ def check_size(works: Sequence[Work]) -> None:
             f"send at most {MAX_TOKENS} at once",
             "n",
         )
+    entries = sum(map(most_entries, works))
+    if entries > MAX_ENTRIES:
+        raise BadRequest(
+            f"the answers may tell {entries} log-probabilities, and {MAX_ENTRIES} are the most; "
+            "ask for fewer at each position, for shorter answers, or for fewer prompts at once",
+            "logprobs",
+        )
+
+
+def most_entries(work: Work) -> int:
+    """How many log-probabilities the answers to a work may tell."""
+    spec = work.logprobs
+    if spec is None:
+        return 0
+    scored = len(work.tokens) // WIDTH - spec.start if spec.start >= 0 else 0
+    return work.n * (scored + (work.sampling.max_new_tokens or 0)) * (1 + spec.top + len(spec.token_ids))
 
 
 def refusal(finish: Finish | None) -> StemmaError | None:

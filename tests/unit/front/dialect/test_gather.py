@@ -6,9 +6,10 @@ import pytest
 
 from stemma.core.base.errors import BadRequest, Busy, EngineDead
 from stemma.core.types.request import Request
-from stemma.core.types.sampling import SamplingParams
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.front.dialect.gather import Runs, check_size
 from stemma.front.service.service import Service
+from stemma.front.service.work import Work
 from tests.fake_engine import FakeEngine, connected
 from tests.unit.front.vocabularies import vocabularies
 
@@ -42,6 +43,28 @@ def test_many_continuations_of_many_long_prompts_do_not_fill_the_engine() -> Non
             with pytest.raises(BadRequest, match="34560000 tokens") as error:
                 await Runs(service).answers([work] * 9)
             assert error.value.field == "n"
+            assert engine.said(Request) == []
+
+    asyncio.run(main())
+
+
+def test_more_logprobs_than_can_be_kept_are_refused_before_they_are_made() -> None:
+    async def main() -> None:
+        engine = FakeEngine(context=40_000)
+        async with connected(engine) as client:
+            service = Service(vocabularies()["llama"], None, client)
+
+            def works(count: int, start: int, top: int, chosen: int = 0) -> list[Work]:
+                spec = LogprobSpec(start=start, top=top, token_ids=tuple(range(chosen)))
+                sampling = SamplingParams(max_new_tokens=8)
+                return [service.work(tokens=[1] * 30_000, sampling=sampling, logprobs=spec)] * count
+
+            check_size(works(4, 0, 128))
+            check_size(works(1000, -1, 128))
+            check_size(works(100, 29_990, 128))
+            for refused in (works(5, 0, 128), works(3, 0, 0, 260), works(20_000, -1, 128)):
+                with pytest.raises(BadRequest, match="log-probabilities"):
+                    await Runs(service).answers(refused)
             assert engine.said(Request) == []
 
     asyncio.run(main())
