@@ -63,6 +63,7 @@ class Workload(Struct, frozen=True, kw_only=True):
         ]
 
 
+ONE = Workload(requests=1, input_tokens=Span(1, 1), output_tokens=Span(1, 1))
 _MIXED = Workload(requests=32, input_tokens=Span(64, 512), output_tokens=Span(32, 128))
 
 WORKLOADS = {

@@ -21,7 +21,7 @@ from stemma.bench.load import Load, Tick, meet, put
 from stemma.bench.plot import draw_report
 from stemma.bench.report import page, record, report_of
 from stemma.bench.timeline import Timeline
-from stemma.bench.workload import WORKLOADS, Span, Workload, span_of
+from stemma.bench.workload import ONE, WORKLOADS, Workload, span_of
 from stemma.cli.child import serving
 from stemma.core.base.errors import ConfigError, StemmaError
 from stemma.core.config.env import api_key
@@ -129,10 +129,9 @@ def _startup(options: Mapping[str, Value], wish: Wish) -> int:
 def first_token_seconds(options: Mapping[str, Value]) -> float:
     """From `stemma serve` to the first token of its first answer."""
     began, timelines = time.perf_counter(), list[Timeline]()
-    one = Workload(requests=1, input_tokens=Span(1, 1), output_tokens=Span(1, 1))
     with serving(options) as (url, key):
         server = asyncio.run(meet(url, key))
-        asyncio.run(put(server, Load(workload=one, warmups=0), timelines, lambda timeline: None))
+        asyncio.run(put(server, Load(workload=ONE, warmups=0), timelines, lambda timeline: None))
     if timelines[0].error:
         raise StemmaError(timelines[0].error)
     return timelines[0].ended - began

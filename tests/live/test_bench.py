@@ -68,3 +68,15 @@ def test_ctrl_c_prints_what_was_measured(server: LiveServer) -> None:
     (row,) = [line for line in out.splitlines() if line.startswith("Successful requests:")]
     assert 0 < int(row.split()[-1]) < 1000
     server.wait_until_idle()
+
+
+def test_the_arena_lets_engines_take_turns(server: LiveServer) -> None:
+    sizes = "--requests 3 --input-tokens 8-16 --output-tokens 4 --repetitions 2 --workloads throughput".split()
+    command = [sys.executable, "-m", "benchmarks.arena", "--engines", f"a={server.url}", f"b={server.url}", *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = done.stdout.splitlines()
+    lines = [json.loads(line) for line in told[:4]]
+    assert [(line["engine"], line["repetition"]) for line in lines] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert all(line["is_valid"] and line["total_output_tokens"] == 12 for line in lines)
+    assert [row.split(" | ")[1:3] for row in told[6:]] == [["a", "2"], ["b", "2"]]
