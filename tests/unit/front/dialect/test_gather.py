@@ -62,7 +62,7 @@ def test_more_logprobs_than_can_be_kept_are_refused_before_they_are_made() -> No
             check_size(works(4, 0, 128))
             check_size(works(1000, -1, 128))
             check_size(works(100, 29_990, 128))
-            for refused in (works(5, 0, 128), works(3, 0, 0, 260), works(20_000, -1, 128)):
+            for refused in (works(5, 0, 128), works(3, 0, 0, 260)):
                 with pytest.raises(BadRequest, match="log-probabilities"):
                     await Runs(service).answers(refused)
             assert engine.said(Request) == []
