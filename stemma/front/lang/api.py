@@ -92,8 +92,8 @@ def select(
     choices_method: ChoicesSamplingMethod = token_length_normalized,
 ) -> Select:
     """Let the model choose: the best option is said, and becomes a variable."""
-    if not choices:
-        raise Misuse("select needs choices")
+    if not choices or not all(choices):
+        raise Misuse(f"select needs choices, none of them empty, not {choices!r}")
     return Select(name, list(choices), temperature, choices_method)
 
 

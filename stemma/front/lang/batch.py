@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import Progress
 
 A = TypeVar("A")
@@ -18,7 +19,7 @@ def in_order(run: Callable[[A], R], batch: Sequence[A], num_threads: int | str, 
     """The result of each, in the order of the batch, as soon as all before it are there. The first error ends it."""
     threads = max(96, 16 * (os.cpu_count() or 1)) if num_threads == "auto" else int(num_threads)
     results = _serial(run, batch) if threads == 1 else _threaded(run, batch, min(threads, len(batch)))
-    with Progress(disable=not progress_bar) as progress:
+    with Progress(console=Console(stderr=True), disable=not progress_bar) as progress:
         task = progress.add_task("run_batch", total=len(batch))
         for result in results:
             progress.advance(task)

@@ -174,11 +174,11 @@ class Executor:
         if value is None:
             self._raise_failure()
             raise KeyError(name)
-        with self._changed:
-            if not self._changed.wait_for(lambda: value.is_done or self._error is not None, timeout_seconds):
-                raise TimeoutError(f"{name!r} was not there within {timeout_seconds} s")
+        if not self._wait(lambda: value.is_done, timeout_seconds):
+            raise TimeoutError(f"{name!r} was not there within {timeout_seconds} s")
         if not value.is_done:
             self._raise_failure()
+            raise KeyError(name)  # its scope was not closed
         return value
 
     def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
@@ -198,7 +198,7 @@ class Executor:
             with self._changed:
                 self._wait(partial(self._has_news, value, told))
                 text = self._transcript.text if value is None else value.text
-                is_over = self._is_settled() if value is None else value.is_done
+                is_over = self._is_settled() or (value is not None and value.is_done)
                 meta = None if value is None else value.meta
             if len(text) > told or is_over:
                 yield text[told:], meta

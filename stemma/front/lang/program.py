@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
@@ -123,14 +124,14 @@ class SglFunction:
         def program() -> None:
             state.ret_value = self.func(state, *args, **{**kwargs, **self.bind_arguments})
             if global_config.verbosity >= 2:
-                log.info("%s", state.text())
+                sys.stdout.write(state.text() + "\n")
 
         def aside() -> None:
             executor.run_here()
             begun.set()
             try:
                 program()
-            except Exception as error:
+            except BaseException as error:  # told to whoever reads
                 executor.end(error)
             else:
                 executor.end()

@@ -67,8 +67,10 @@ class ProgramState:
     def var_scope(self, name: str) -> Iterator[None]:
         """All that is said inside becomes a variable."""
         self.stream_executor.submit(VarScopeBegin(name))
-        yield
-        self.stream_executor.submit(VarScopeEnd(name))
+        try:
+            yield
+        finally:
+            self.stream_executor.submit(VarScopeEnd(name))
 
     def fork(self, size: int = 1, position_ids_offset: list[int] | None = None) -> "ProgramStateGroup":
         """Branches that begin with everything so far and share it. Raises ProgramError when that has failed."""
@@ -145,8 +147,10 @@ class ProgramState:
     @contextmanager
     def _turn_context(self, role: str) -> Iterator[None]:
         self.stream_executor.submit(RoleBegin(role))
-        yield
-        self.stream_executor.submit(RoleEnd(role))
+        try:
+            yield
+        finally:
+            self.stream_executor.submit(RoleEnd(role))
 
 
 class ProgramStateGroup:

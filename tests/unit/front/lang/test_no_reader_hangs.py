@@ -1,0 +1,165 @@
+"""Whatever a program does and whatever fails: who reads gets an answer or an error, and soon."""
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+import stemma as sgl
+from stemma.front.lang.errors import BackendError, ProgramError
+from stemma.front.lang.program import SglFunction
+from stemma.front.lang.state import ProgramState
+from tests.unit.front.lang.fakes import FakeBackend
+
+SECONDS = 20.0
+NAMES = ("a", "b", "c", "never")
+
+
+def within(seconds: float, work: Callable[[], None]) -> None:
+    """Do it in a thread that may not take longer."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "a reader hangs"
+    if failures:
+        raise failures[0]
+
+
+def random_program(draw: random.Random) -> SglFunction:
+    def say(s: ProgramState, depth: int) -> None:
+        for _ in range(draw.randrange(1, 5)):
+            match draw.randrange(9 if depth < 2 else 7):
+                case 0 | 1:
+                    s += "text " + sgl.gen(draw.choice(NAMES[:3]))
+                case 2:
+                    s += sgl.select(draw.choice(NAMES[:3]), ["x", "y"])
+                case 3:
+                    s += sgl.user("u") + sgl.assistant(sgl.gen("b", n=2))
+                case 4:
+                    with s.var_scope("c"):
+                        s += "scoped" + sgl.gen()
+                case 5:
+                    s["a"] = str(s["a"])
+                case 6:
+                    s += sgl.user_end() if draw.random() < 0.1 else "more"
+                case _:
+                    forks = s.fork(draw.randrange(1, 4))
+                    for branch in forks:
+                        say(branch, depth + 1)
+                    forks.join(draw.choice(["gather_variable", "concate_and_append"]))
+
+    return sgl.function(lambda s: say(s, 0))
+
+
+def whole(state: ProgramState, name: str | None) -> str:
+    return "".join(state.text_iter(name))
+
+
+def read_all(state: ProgramState) -> None:
+    readers: list[Callable[[], Any]] = [state.text, state.messages, state.error, partial(whole, state, None)]
+    readers += [partial(state.get_var, name) for name in NAMES]
+    readers += [partial(whole, state, name) for name in NAMES]
+    for read in readers:
+        with suppress(ProgramError, KeyError):
+            read()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_random_programs_on_a_backend_that_fails_at_random(stream: bool) -> None:
+    draw = random.Random(7)
+
+    def script(text: str) -> str:
+        if len(text) % 7 == 3:
+            raise BackendError("at random")
+        return "said" * (len(text) % 3)
+
+    def many() -> None:
+        ended = 0
+        for _ in range(150):
+            try:
+                state = random_program(draw).run(backend=FakeBackend(script), stream=stream)
+            except (ProgramError, KeyError):
+                ended += 1
+                continue
+            read_all(state)
+            ended += state.error() is None
+        assert ended > 20
+
+    within(SECONDS, many)
+
+
+def test_many_readers_of_one_stream_see_the_same() -> None:
+    backend = FakeBackend(lambda text: "abcdefgh")
+
+    @sgl.function
+    def program(s: Any) -> None:
+        for name in "xyz":
+            s += name + ":" + sgl.gen(name)
+
+    def crowd() -> None:
+        state = program.run(backend=backend, stream=True)
+        seen: list[str] = []
+        readers = [
+            threading.Thread(target=lambda: seen.append("".join(state.text_iter())), daemon=True) for _ in range(8)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert seen == [state.text()] * 8
+
+    within(SECONDS, crowd)
+
+
+def test_a_scope_that_is_read_inside_itself_is_not_there() -> None:
+    @sgl.function
+    def program(s: Any) -> None:
+        with s.var_scope("x"):
+            s += "text"
+            s["x"]
+
+    def run() -> None:
+        with pytest.raises(KeyError):
+            program.run(backend=FakeBackend())
+
+    within(SECONDS, run)
+
+
+def test_a_program_that_exits_ends_its_stream() -> None:
+    @sgl.function
+    def program(s: Any) -> None:
+        s += "before"
+        raise SystemExit(3)
+
+    def run() -> None:
+        with pytest.raises(ProgramError, match="SystemExit"):
+            list(program.run(backend=FakeBackend(), stream=True).text_iter())
+
+    within(SECONDS, run)
+
+
+def test_no_thread_to_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    @sgl.function
+    def program(s: Any) -> None:
+        s += sgl.gen("x")
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        state = program.run(backend=FakeBackend())
+    with pytest.raises(ProgramError, match="can't start new thread"):
+        state["x"]
