@@ -230,6 +230,7 @@ def test_text_that_would_fill_the_memory_as_tokens_is_refused_before_it_is_token
             ("/generate", {"text": text}),
             ("/v1/completions", {"prompt": text}),
             ("/tokenize", {"prompt": ["fine", text]}),
+            ("/detokenize", {"tokens": [[1] * (1 << 19), [1] * (1 << 19), [1]]}),
             (CHAT, {"messages": [{"role": "user", "content": text}]}),
         ]
         async with house() as h:
@@ -237,7 +238,7 @@ def test_text_that_would_fill_the_memory_as_tokens_is_refused_before_it_is_token
                 began = time.monotonic()
                 response = await h.post(path, body)
                 assert response.status_code == 400
-                assert f"at most {MAX_BYTES}" in response.text
+                assert f"at most {MAX_BYTES if path != '/detokenize' else 1 << 20}" in response.text
                 assert time.monotonic() - began < 3
 
     asyncio.run(main())

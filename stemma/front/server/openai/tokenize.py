@@ -17,6 +17,8 @@ from stemma.front.server.openai.prompt import prompt_of_chat, tokens_of
 from stemma.front.server.openai.tools import Tools, check_tools
 from stemma.front.service.service import Service
 
+MAX_DETOKENIZED = 1 << 20  # a tenth of a second's work, and each may be a long text
+
 
 class TokenizeBody(Struct, kw_only=True):
     """A prompt, or the messages of a conversation."""
@@ -81,5 +83,7 @@ class Tokens:
         require_json(call)
         body = decode(call.body, DetokenizeBody)
         lists, is_batch = token_lists(body.tokens, "tokens")
+        if (size := sum(map(len, lists))) > MAX_DETOKENIZED:
+            raise BadRequest(f"tokens: {size} are too many at once; send at most {MAX_DETOKENIZED}", "tokens")
         texts = [self._service.tokenizer.decode(tokens, body.skip_special_tokens is not False) for tokens in lists]
         return json_response({"text": texts if is_batch else texts[0]})
