@@ -184,26 +184,30 @@ class Executor:
     def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
         """New text of the program, or of one variable, with the meta_info so far, until its end.
 
-        A program that does not stream yields all at once. Raises ProgramError when it fails.
+        A program that does not stream yields all at once. Raises ProgramError when it fails, after what had come.
         """
         if not self.is_streaming:
             self.sync()
         if name is not None:
             self._wait(lambda: name in self._variables)
         value = None if name is None else self._variables.get(name)
-        told, is_over = 0, value is None and name is not None
-        if is_over:
+        if value is None and name is not None:
+            self._raise_failure()
             yield "", None
-        while not is_over and self._error is None:
+            return
+        told, is_over = 0, False
+        while not is_over:
             with self._changed:
                 self._wait(partial(self._has_news, value, told))
                 text = self._transcript.text if value is None else value.text
-                is_over = self._is_settled() or (value is not None and value.is_done)
                 meta = None if value is None else value.meta
+                is_done = value is not None and value.is_done
+                is_over = is_done or self._error is not None or self._is_settled()
             if len(text) > told or is_over:
                 yield text[told:], meta
                 told = len(text)
-        self._raise_failure()
+        if not is_done:
+            self._raise_failure()
 
     # The worker's side.
 

@@ -11,7 +11,9 @@ import pytest
 
 import stemma as sgl
 from stemma.front.lang.errors import BackendError, Misuse, ProgramError
+from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.settings import global_config
+from stemma.front.lang.transcript import Transcript
 from tests.unit.front.lang.fakes import FakeBackend
 
 SECONDS = 10.0
@@ -267,6 +269,27 @@ def test_a_stream_yields_text_as_it_comes() -> None:
     assert "".join(state.text_iter("y")) == "abc" and list(state.text_iter("absent")) == [""]
     whole = program.run(backend=backend)
     assert list(whole.text_iter()) == ["Q:abc|abc"] and list(whole.text_iter("x")) == ["abc"]
+
+
+def test_what_came_before_a_failure_is_told_first() -> None:
+    class Breaks(FakeBackend):
+        def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
+            yield "ab", {}
+            if "second" in transcript.text:
+                raise BackendError("broken")
+
+    @sgl.function
+    def program(s: Any) -> None:
+        s += "first" + sgl.gen("x")
+        s += "second" + sgl.gen("y")
+
+    state = program.run(backend=Breaks(), stream=True)
+    for name, expected in ((None, "firstabsecondab"), ("y", "ab")):
+        came: list[str] = []
+        with pytest.raises(ProgramError, match="broken"):
+            came.extend(state.text_iter(name))
+        assert "".join(came) == expected
+    assert "".join(state.text_iter("x")) == state["x"] == "ab"
 
 
 def test_an_asynchronous_stream_tells_meta_info_of_what_is_new() -> None:
