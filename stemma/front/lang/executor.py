@@ -58,7 +58,7 @@ class Executor:
     """One branch of a program. `submit` never waits for a backend; reading does.
 
     Always: every variable that was submitted is done once the executor is idle, or the executor has failed.
-    A thread exists only while there is a backend to wait for. With `uses_thread` False, `submit` waits.
+    A thread is taken only while there is a backend to wait for. With `uses_thread` False, `submit` waits.
     """
 
     def __init__(
@@ -219,9 +219,8 @@ class Executor:
         return value
 
     def _start(self) -> None:
-        thread = threading.Thread(target=copy_context().run, args=(self._work,), daemon=True)
         try:
-            thread.start()
+            self.backend.crew.start(partial(copy_context().run, self._work))
         except RuntimeError as error:  # no thread to be had
             self._fail(error, program_line())
 
@@ -239,7 +238,7 @@ class Executor:
             except Exception as error:
                 self._fail(error, step.line)
                 return
-            except BaseException as error:  # Ctrl-C in the caller's own thread
+            except BaseException as error:  # Ctrl-C in the program's own thread
                 self._fail(error, step.line)
                 raise
 

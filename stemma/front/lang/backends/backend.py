@@ -1,8 +1,10 @@
 """What a program asks of the place where it runs."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod
+from stemma.front.lang.crew import Crew
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.templates import ChatTemplate, template_named
@@ -13,6 +15,11 @@ Answer = tuple[str, Json] | tuple[list[str], list[Json]]  # text and meta_info; 
 
 class BaseBackend:
     """Calls come from many threads at once, and wait. What a backend cannot do raises BackendError."""
+
+    @cached_property
+    def crew(self) -> Crew:
+        """Who waits for it."""
+        return Crew()
 
     def get_chat_template(self) -> ChatTemplate:
         return template_named("default")

@@ -120,7 +120,7 @@ def test_without_threads_everything_is_done_when_run_returns() -> None:
 
     before = threading.active_count()
     assert program.run(backend=FakeBackend(), use_thread=False)["x"] == "answer"
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_n_answers_are_a_list_and_the_text_goes_on_with_the_first() -> None:
