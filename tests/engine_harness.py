@@ -12,6 +12,7 @@ from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
 from stemma.engine.build import build_loop
+from tests.bodies import BODIES, Body
 
 
 class Idle(Exception):
@@ -107,6 +108,7 @@ def engine_config(
     depth: int = 1,
     threads: int = 1,
     context: int = 256,
+    body: Body = BODIES[0],
 ) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
@@ -123,7 +125,9 @@ def engine_config(
             conservativeness=conservativeness,
             depth=depth,
         ),
-        device=DeviceConfig(dtype=dtype, kv_dtype=dtype, threads=threads),
+        device=DeviceConfig(
+            dtype=dtype, kv_dtype=dtype, threads=threads, kernels=body.kernels, attention=body.attention
+        ),
     )
 
 

@@ -14,9 +14,12 @@ from stemma.device.attention.backend import ATTENTION, Span
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.models.registry import load_model
+from tests.bodies import BODIES, Body
 
 
-def engine_config(folder: Path | str, context: int, dtype: Any = "float32", load_format: Any = "auto") -> EngineConfig:
+def engine_config(
+    folder: Path | str, context: int, dtype: Any = "float32", load_format: Any = "auto", body: Body = BODIES[0]
+) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
         model=read_model_spec(folder),
@@ -25,7 +28,7 @@ def engine_config(folder: Path | str, context: int, dtype: Any = "float32", load
         seed=0,
         cache=CacheConfig(pages=64, page_size=16),
         schedule=ScheduleConfig(max_running=16, max_queued=None, step_tokens=512),
-        device=DeviceConfig(dtype=dtype, kv_dtype=dtype),
+        device=DeviceConfig(dtype=dtype, kv_dtype=dtype, kernels=body.kernels, attention=body.attention),
     )
 
 
@@ -35,7 +38,7 @@ class Runner:
     def __init__(self, config: EngineConfig, seed: int = 0, page_size: int = 16, pages: int = 256):
         dtype = getattr(torch, config.device.kv_dtype)
         self.pool = KVPool(config.model, pages, page_size, dtype)
-        self.attention = ATTENTION[config.device.attention](config.model, self.pool)
+        self.attention = ATTENTION[config.device.attention](config.model, self.pool, config.device.kernels)
         self.model = load_model(config, self.attention)
         self.free = torch.randperm(pages, generator=torch.Generator().manual_seed(seed)).tolist()
         self.pages: dict[int, list[int]] = {}

@@ -1,7 +1,6 @@
 """`stemma doctor`: what this machine can run, what is chosen, and why."""
 
 import platform
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,11 +12,10 @@ from stemma.core.base.errors import StemmaError
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.flags import Parser, add_options, asked
 from stemma.core.config.ledger import RUNTIME_BYTES
-from stemma.core.config.machine import Machine, probe
+from stemma.core.config.machine import Machine, find_compiler, probe
 from stemma.core.config.model import DTYPE_BYTES
 from stemma.core.config.resolve import CACHE_SHARE, resolve
 
-COMPILERS = ("c++", "g++", "clang++", "nvcc")
 Facts = Iterator[tuple[str, str, str]]  # what, value, remark
 
 
@@ -32,7 +30,7 @@ def doctor(argv: Sequence[str]) -> int:
     add_options(parser, without=("server", "log"))
     ask, machine, console = asked(parser.parse(argv)), probe(), Console()
     console.print(table_of("this machine", (Column(no_wrap=True), Column(), Column()), machine_facts(machine)))
-    console.print(table_of("software", (Column(no_wrap=True), Column(), Column()), software_facts()))
+    console.print(table_of("software", (Column(no_wrap=True), Column(), Column()), software_facts(machine)))
     try:
         settled = resolve(ask, machine)
     except StemmaError as error:
@@ -59,14 +57,14 @@ def machine_facts(machine: Machine) -> Facts:
     yield "bfloat16", "in hardware" if fast else "emulated", "" if fast else "works, but float32 may be faster"
 
 
-def software_facts() -> Facts:
+def software_facts(machine: Machine) -> Facts:
     """Python, torch, and compilers."""
     yield "stemma", _version("stemma-llm"), ""
     yield "python", platform.python_version(), ""
     yield "torch", _version("torch"), ""
     yield "GPU", *_gpu()
-    found = [name for name in COMPILERS if shutil.which(name)]
-    yield "compilers", " ".join(found) or "none", "none is needed"
+    remark = machine.cannot_build or "builds the native kernels at first use"
+    yield "compiler", find_compiler() or "none", remark
 
 
 def _gpu() -> tuple[str, str]:

@@ -26,7 +26,7 @@ ROOMS = {
     "front/lang": Room((*NOUNS, "front/text"), 2250),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache"), 2070),
-    "device/ops": Room(("core/base",), 1000),
+    "device/ops": Room(NOUNS, 1000),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
     "device/weights": Room(("core/base", "core/config"), 730),
     "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 300),

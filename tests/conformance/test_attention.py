@@ -11,6 +11,7 @@ from stemma.core.base.numbers import ceil_div
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.device.attention.backend import ATTENTION, Span
 from stemma.device.kv.pool import KVPool
+from tests.bodies import BODIES, Body
 
 WIDTH = 20
 PAGES = 512
@@ -58,7 +59,7 @@ class Text:
 
 
 def run(
-    name: str,
+    body: Body,
     spec: ModelSpec,
     texts: Sequence[Text],
     steps: Sequence[Sequence[tuple[int, int]]],
@@ -69,7 +70,7 @@ def run(
     pool = KVPool(spec, PAGES, page_size, texts[0].q.dtype)
     for store in (*pool.keys, *pool.values):
         store[: pool.null_slot].fill_(7.0)  # what former owners left behind
-    backend = ATTENTION[name](spec, pool)
+    backend = ATTENTION[body.attention](spec, pool, body.kernels)
     free = torch.randperm(PAGES, generator=torch.Generator().manual_seed(seed))
     first, tables = 0, []
     for text in texts:
@@ -97,30 +98,29 @@ def run(
     return [[torch.cat(parts) for parts in layer] for layer in out]
 
 
-@pytest.mark.parametrize("name", ATTENTION.names())
+@pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (4, 2), (3, 1), (7, 1), (20, 1), (6, 6)])
-def test_attention_agrees_with_a_float64_softmax(name: str, heads: int, kv_heads: int) -> None:
+def test_attention_agrees_with_a_float64_softmax(body: Body, heads: int, kv_heads: int) -> None:
     windows = (0, 50, 1100)
     spec = spec_of(heads, kv_heads, windows)
     texts = [Text(spec, 1200, 1, torch.float32), Text(spec, 3, 2, torch.float32)]
     steps = [[(1, 2), (0, 700)], [(0, 498), (1, 1)], [(0, 1)], [(0, 1)]]
-    found = run(name, spec, texts, steps, page_size=16, seed=0)
+    found = run(body, spec, texts, steps, page_size=16, seed=0)
     for layer, window in enumerate(windows):
         for at, text in enumerate(texts):
             torch.testing.assert_close(found[layer][at], text.expected(window).float(), atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ATTENTION.names())
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_a_query_has_the_same_bits_in_any_company(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("body", "dtype"), [(body, dtype) for body in BODIES for dtype in body.dtypes], ids=str)
+def test_a_query_has_the_same_bits_in_any_company(body: Body, dtype: torch.dtype) -> None:
     spec = spec_of(3, 1, (0, 37))
     lengths = (1100, 131, 40, 9, 1)
     texts = [Text(spec, length, seed, dtype) for seed, length in enumerate(lengths)]
-    alone = [run(name, spec, [text], [[(0, len(text.q))]], 16, 0) for text in texts]
+    alone = [run(body, spec, [text], [[(0, len(text.q))]], 16, 0) for text in texts]
     generator = torch.Generator().manual_seed(5)
     for threads, page_size in ((1, 7), (2, 1024)):
         torch.set_num_threads(threads)
-        crowd = run(name, spec, texts, list(mixed_steps(lengths, generator)), page_size, seed=page_size)
+        crowd = run(body, spec, texts, list(mixed_steps(lengths, generator)), page_size, seed=page_size)
         for layer in range(spec.layers):
             for at in range(len(texts)):
                 assert torch.equal(crowd[layer][at], alone[at][layer][0]), (threads, page_size, layer, at)
@@ -140,16 +140,20 @@ def mixed_steps(lengths: Sequence[int], generator: torch.Generator) -> Iterator[
         yield step
 
 
-@pytest.mark.parametrize("name", ATTENTION.names())
-def test_what_others_left_in_a_page_does_not_matter(name: str) -> None:
+@pytest.mark.parametrize("body", BODIES, ids=str)
+def test_what_others_left_in_a_page_does_not_matter(body: Body) -> None:
     """Not even a NaN: a page keeps the values of its former owner past the end of its new one."""
     spec = spec_of(4, 2, (0,))
     text = Text(spec, 21, 0, torch.float32)
     pool = KVPool(spec, 4, 16, torch.float32)
     pool.keys[0][: pool.null_slot] = math.nan
     pool.values[0][: pool.null_slot] = math.inf
-    backend = ATTENTION[name](spec, pool)
+    backend = ATTENTION[body.attention](spec, pool, body.kernels)
     plan = backend.plan([Span(0, 21, torch.tensor([2, 1]))])
     slots = torch.cat([torch.arange(32, 48), torch.arange(16, 21)])
     found = backend.forward(text.q, text.k, text.v, 0, slots, plan)
     torch.testing.assert_close(found, text.expected(0).float(), atol=2e-5, rtol=1e-4)
+
+
+def test_every_backend_is_tested() -> None:
+    assert {body.attention for body in BODIES} == set(ATTENTION.names())

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from stemma.device.models.registry import MODELS
+from tests.bodies import BODIES, Body
 from tests.checkpoints import MODEL_TYPES, VOCAB_SIZE, tiny_checkpoint
 from tests.forward import Runner, engine_config
 
@@ -87,10 +88,10 @@ def by_transformers(folder: Path, tokens: list[int]) -> Tensor:
     return logits.log_softmax(-1)
 
 
-def assert_agrees(folder: Path, context: int = LENGTH) -> None:
+def assert_agrees(folder: Path, body: Body) -> None:
     """Log-probabilities of all positions; then 64 greedy tokens, judged by one pass of transformers over them."""
     tokens = random_tokens(LENGTH - 64)
-    runner = Runner(engine_config(folder, context))
+    runner = Runner(engine_config(folder, LENGTH, body=body))
     steps = [runner.step([(0, tokens)])[0]]
     for _ in range(64):
         tokens.append(int(steps[-1][-1].argmax()))
@@ -107,24 +108,30 @@ def assert_agrees(folder: Path, context: int = LENGTH) -> None:
 @pytest.mark.parametrize("rope", ROPES)
 @pytest.mark.parametrize("architecture", MODEL_TYPES)
 def test_rotary_scalings_agree_with_transformers(tmp_path: Path, architecture: str, rope: str) -> None:
-    assert_agrees(tiny_checkpoint(tmp_path, architecture, **ROPES[rope]))
+    assert_agrees(tiny_checkpoint(tmp_path, architecture, **ROPES[rope]), BODIES[0])
 
 
+@pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shapes_agree_with_transformers(tmp_path: Path, shape: str) -> None:
+def test_shapes_agree_with_transformers(tmp_path: Path, shape: str, body: Body) -> None:
     architecture, fields = SHAPES[shape]
-    assert_agrees(tiny_checkpoint(tmp_path, architecture, **fields))
+    assert_agrees(tiny_checkpoint(tmp_path, architecture, **fields), body)
 
 
 def test_every_architecture_is_tested() -> None:
     assert set(MODELS.names()) == set(MODEL_TYPES)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+CASES = [(body, dtype) for body in BODIES for dtype in ("float32", "bfloat16", "float16") if body.computes(dtype)]
+
+
+@pytest.mark.parametrize(("body", "dtype"), CASES, ids=str)
 @pytest.mark.parametrize("shape", ["llama-biases", "mistral-window", "qwen2-tied", "qwen3-seven"])
-def test_a_token_has_the_same_bits_alone_batched_and_chunked(tmp_path: Path, shape: str, dtype: str) -> None:
+def test_a_token_has_the_same_bits_alone_batched_and_chunked(
+    tmp_path: Path, shape: str, body: Body, dtype: str
+) -> None:
     architecture, fields = SHAPES[shape]
-    config = engine_config(tiny_checkpoint(tmp_path, architecture, dtype=dtype, **fields), 512, dtype)
+    config = engine_config(tiny_checkpoint(tmp_path, architecture, dtype=dtype, **fields), 512, dtype, body=body)
     texts = [random_tokens(length, seed) for seed, length in enumerate((150, 33, 16, 5, 1))]
     alone = [Runner(config, seed).step([(0, text)])[0] for seed, text in enumerate(texts)]
     runner = Runner(config, seed=9, page_size=7)

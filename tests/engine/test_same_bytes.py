@@ -10,10 +10,14 @@ from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import StepPlan
 from stemma.engine.executor import PendingStep
+from tests.bodies import BODIES, Body
 from tests.checkpoints import tiny_checkpoint
 from tests.engine_harness import DrivenEngine, Outcome, engine_config, request
 
 DTYPES: list[DType] = ["float32", "bfloat16"]
+Case = tuple[Body, DType]
+CASES: list[Case] = [(body, dtype) for body in BODIES[:2] for dtype in DTYPES]  # the reference, the best that runs here
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +49,30 @@ def bytes_of(outcomes: dict[str, Outcome]) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path) -> dict[DType, dict[str, tuple[object, ...]]]:
+def alone(folder: Path) -> dict[Case, dict[str, tuple[object, ...]]]:
     """Each request by itself, its prompt in one chunk, in an engine that caches nothing: what all others must equal."""
-    answers: dict[DType, dict[str, tuple[object, ...]]] = {}
-    for dtype in DTYPES:
-        engine = DrivenEngine(engine_config(folder, dtype=dtype, radix=False, step_tokens=256))
-        answers[dtype] = {}
+    answers: dict[Case, dict[str, tuple[object, ...]]] = {}
+    for body, dtype in CASES:
+        engine = DrivenEngine(engine_config(folder, body=body, dtype=dtype, radix=False, step_tokens=256))
+        answers[body, dtype] = {}
         for one in requests():
-            answers[dtype] |= bytes_of(engine.run([one]))
+            answers[body, dtype] |= bytes_of(engine.run([one]))
         assert engine.stats().mixed_steps == 0
     return answers
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_case
 @pytest.mark.parametrize("threads", [1, 2])
-def test_batched(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, threads: int) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype, threads=threads))
-    assert bytes_of(engine.run(requests())) == alone[dtype]
+def test_batched(folder: Path, alone: dict[Case, dict[str, object]], case: Case, threads: int) -> None:
+    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], threads=threads))
+    assert bytes_of(engine.run(requests())) == alone[case]
     assert engine.stats().mixed_steps > 0
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_case
 @pytest.mark.parametrize("step_tokens", [1, 7, 16, 33])
-def test_chunked(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, step_tokens: int) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype, step_tokens=step_tokens, max_running=4))
+def test_chunked(folder: Path, alone: dict[Case, dict[str, object]], case: Case, step_tokens: int) -> None:
+    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], step_tokens=step_tokens, max_running=4))
     spans: list[int] = []
     launch = engine.loop.executor.launch
 
@@ -77,41 +81,43 @@ def test_chunked(folder: Path, alone: dict[DType, dict[str, object]], dtype: DTy
         return launch(plan)
 
     engine.loop.executor.launch = watched  # type: ignore[method-assign]  # to see what is planned
-    assert bytes_of(engine.run(requests())) == alone[dtype]
+    assert bytes_of(engine.run(requests())) == alone[case]
     assert max(spans) <= step_tokens
     assert len(spans) > len(requests()), "no prompt was cut"
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_case
 @pytest.mark.parametrize("page_size", [1, 16])
-def test_warm(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, page_size: int) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype, pages=1024 // page_size, page_size=page_size))
+def test_warm(folder: Path, alone: dict[Case, dict[str, object]], case: Case, page_size: int) -> None:
+    engine = DrivenEngine(
+        engine_config(folder, body=case[0], dtype=case[1], pages=1024 // page_size, page_size=page_size)
+    )
     cold, warm = engine.run(requests()), engine.run(requests())
-    assert bytes_of(cold) == alone[dtype]
-    assert bytes_of(warm) == alone[dtype]
+    assert bytes_of(cold) == alone[case]
+    assert bytes_of(warm) == alone[case]
     assert sum(outcome.usage.cached for outcome in warm.values()) > sum(o.usage.cached for o in cold.values())
     assert all(warm[f"r{i}"].usage.cached > 0 for i in range(8) if i % 4 != 3)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_case
 @pytest.mark.parametrize("depth", [1, 2])
-def test_preempted(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType, depth: int) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype, pages=14, conservativeness=0, depth=depth))
+def test_preempted(folder: Path, alone: dict[Case, dict[str, object]], case: Case, depth: int) -> None:
+    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], pages=14, conservativeness=0, depth=depth))
     outcomes = engine.run(requests())
-    assert bytes_of(outcomes) == alone[dtype]
+    assert bytes_of(outcomes) == alone[case]
     assert sum(outcome.usage.retractions for outcome in outcomes.values()) > 0
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_overlapped(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype, depth=2))
-    assert bytes_of(engine.run(requests())) == alone[dtype]
+@every_case
+def test_overlapped(folder: Path, alone: dict[Case, dict[str, object]], case: Case) -> None:
+    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], depth=2))
+    assert bytes_of(engine.run(requests())) == alone[case]
     assert engine.stats().most_in_flight == 2
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_on_other_pages(folder: Path, alone: dict[DType, dict[str, object]], dtype: DType) -> None:
-    engine = DrivenEngine(engine_config(folder, dtype=dtype))
+@every_case
+def test_on_other_pages(folder: Path, alone: dict[Case, dict[str, object]], case: Case) -> None:
+    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1]))
     before = [request(f"x{i}", [i + 1] * (17 * i + 5)) for i in range(6)]  # leaves the free list in another order
     engine.run(before)
-    assert bytes_of(engine.run(requests())) == alone[dtype]
+    assert bytes_of(engine.run(requests())) == alone[case]

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.chat import ReasoningParser, ToolCallParser
-from stemma.core.config.engine import Attention, Policy
+from stemma.core.config.engine import Attention, Kernels, Policy
 from stemma.core.config.field import Note, Option, Value, by_name, options_of
 
 LoadFormat = Literal["auto", "safetensors", "dummy"]
@@ -85,6 +85,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     threads: Annotated[
         int | None, Note("threads that compute; one per core if left out", "device", low=1, high=1024)
     ] = None
+    kernels: Annotated[Kernels | None, Note("which kernels compute; the best that run here if left out", "device")] = (
+        None
+    )
     attention_backend: Annotated[Attention | None, Note("how attention is computed", "device")] = None
 
     host: Annotated[str, Note("address to listen on; 0.0.0.0: every one", "server")] = "127.0.0.1"

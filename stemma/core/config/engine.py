@@ -8,7 +8,10 @@ from stemma.core.config.model import ModelSpec
 
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
-Attention = Literal["reference"]  # names of attention backends, the best first
+Attention = Literal["paged", "reference"]  # names of attention backends, the best first
+
+# Sets of kernels, the best first; the last is plain torch. Each is named for the instructions that it needs.
+Kernels = Literal["avx512_bf16", "avx512", "avx2", "portable", "reference"]
 
 
 class CacheConfig(Struct, frozen=True, kw_only=True):
@@ -38,8 +41,14 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     dtype: DType = "bfloat16"  # of weights and activations
     kv_dtype: DType = "bfloat16"
+    kernels: Kernels = "reference"
     attention: Attention = "reference"
     threads: int = 1
+
+    @property
+    def is_native(self) -> bool:
+        """Whether anything but plain torch computes."""
+        return self.kernels != "reference"
 
 
 class EngineConfig(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,11 @@ def api_key() -> str | None:
     return os.environ.get(API_KEY) or None
 
 
+def cache_folder() -> Path:
+    """Where lies what can be made again: XDG_CACHE_HOME, or what stands for it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stemma"
+
+
 def state_folder() -> Path:
     """Where small files live that outlast a command: XDG_STATE_HOME, or what stands for it."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "stemma"

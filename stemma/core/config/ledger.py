@@ -134,7 +134,8 @@ def _step_line(config: EngineConfig) -> Line:
     """The widest moment of a layer: its feed-forward part or its attention, beside what bypasses both."""
     spec, tokens, width = config.model, config.schedule.step_tokens, DTYPE_BYTES[config.device.dtype]
     bypass = 2 * tokens * spec.hidden * width
-    feed_forward = 5 * tokens * spec.intermediate * width  # gate and up, the gate copied, activated and joined
+    # Gate and up, and their product; in plain torch the gate is copied and activated between.
+    feed_forward = (3 if config.device.is_native else 5) * tokens * spec.intermediate * width
     return Line(
         name="largest step",
         bytes=bypass + max(feed_forward, _attention_bytes(config)),
@@ -144,8 +145,14 @@ def _step_line(config: EngineConfig) -> Line:
 
 
 def _attention_bytes(config: EngineConfig) -> int:
-    """What the reference attention works on: keys and values in float32, scores, and the queries four times."""
+    """What the reference attention works on: keys and values in float32, scores, and the queries four times.
+
+    The native one works on some blocks; what counts are queries, keys and values, queries and keys turned, the answer.
+    """
     spec = config.model
+    if config.device.is_native:
+        heads = 3 * spec.heads + 3 * spec.kv_heads
+        return heads * spec.head_dim * config.schedule.step_tokens * DTYPE_BYTES[config.device.dtype]
     gathered = ATTENTION_KEYS * spec.kv_heads * spec.head_dim * (2 * 4 + DTYPE_BYTES[config.device.kv_dtype])
     scores = 3 * ATTENTION_KEYS * spec.kv_heads * ATTENTION_TILE * 4
     return gathered + scores + 4 * config.schedule.step_tokens * spec.heads * spec.head_dim * 4

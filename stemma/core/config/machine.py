@@ -2,19 +2,22 @@
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from stemma.core.base.numbers import ceil_div
+from stemma.core.config.env import cache_folder
 
 # The instruction sets that decide how fast a model runs, as /proc/cpuinfo spells them.
 _TELLING = (
-    *("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
     *("asimd", "asimddp", "asimdhp", "bf16", "i8mm", "sve", "sve2"),
 )
+COMPILERS = ("c++", "g++", "clang++")
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -25,6 +28,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     cores: int  # physical cores that this process may use
     memory_bytes: int  # what this process may still take: min(cgroup limit, available memory)
     instructions: tuple[str, ...] = ()
+    cannot_build: str = ""  # why native kernels cannot be built here; empty: they can
 
     def has(self, *instructions: str) -> bool:
         """Whether any of these instruction sets is there."""
@@ -42,7 +46,21 @@ def probe(root: Path = Path("/")) -> Machine:
         cores=_usable_cores(root, os.sched_getaffinity(0)),
         memory_bytes=min([_available_bytes(root), *_limits(root, "memory", "memory.max", "memory.limit_in_bytes")]),
         instructions=tuple(name for name in _TELLING if name in flags),
+        cannot_build=_cannot_build(),
     )
+
+
+def find_compiler() -> str | None:
+    """A C++ compiler that takes the options of gcc."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def _cannot_build() -> str:
+    if find_compiler() is None:
+        return f"no C++ compiler ({', '.join(COMPILERS)}) was found"
+    folder = cache_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return "" if os.access(existing, os.W_OK) else f"{existing} cannot be written"
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from stemma.core.config.chat import (
     read_templates,
 )
 from stemma.core.config.embedded import NAME, embedded_model_path
-from stemma.core.config.engine import Attention, CacheConfig, DeviceConfig, DType, EngineConfig, ScheduleConfig
+from stemma.core.config.engine import Attention, CacheConfig, DeviceConfig, DType, EngineConfig, Kernels, ScheduleConfig
 from stemma.core.config.families import read_model_spec
 from stemma.core.config.ledger import Ledger, ledger_of
 from stemma.core.config.machine import Machine
@@ -27,6 +27,7 @@ from stemma.core.config.serve import ServeConfig
 T = TypeVar("T")
 
 ASKED = "you asked for it"
+_FASTEST = "native, with the best instructions of this processor"
 
 # What is taken when nothing was asked, on a processor.
 ROWS = 32
@@ -42,6 +43,10 @@ _TYPES: dict[str, DType] = {
     "float": "float32",
     "float32": "float32",
 }
+
+
+# What kernels need; those that are not here run everywhere.
+_NEEDS = {"avx512_bf16": "avx512_bf16", "avx512": "avx512bw", "avx2": "avx2"}
 
 
 class Reason(Struct, frozen=True):
@@ -109,11 +114,14 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
 
 def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:
     dtype = notes.take("dtype", _dtype(ask, machine, spec))
+    kv_dtype = notes.take("KV dtype", _kv_dtype(ask, dtype))
+    kernels = notes.take("kernels", _kernels(ask, machine, dtype, kv_dtype))
     return DeviceConfig(
         device=notes.take("device", ("cpu", "the only one that is served")),
         dtype=dtype,
-        kv_dtype=notes.take("KV dtype", _kv_dtype(ask, dtype)),
-        attention=notes.take("attention", _attention(ask)),
+        kv_dtype=kv_dtype,
+        kernels=kernels,
+        attention=notes.take("attention", _attention(ask, kernels)),
         threads=notes.take("threads", _threads(ask, machine)),
     )
 
@@ -134,11 +142,35 @@ def _kv_dtype(ask: Ask, dtype: DType) -> tuple[DType, str]:
     return dtype, "as the activations"
 
 
-def _attention(ask: Ask) -> tuple[Attention, str]:
+def runnable(machine: Machine) -> list[Kernels]:
+    """Native kernels whose instructions this processor has, the best first."""
+    return [name for name in get_args(Kernels)[:-1] if name not in _NEEDS or machine.has(_NEEDS[name])]
+
+
+def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: DType) -> tuple[Kernels, str]:
+    can_run, torch = runnable(machine), get_args(Kernels)[-1]
+    obstacle = machine.cannot_build
+    if "float16" in (dtype, kv_dtype):
+        obstacle = "native kernels compute in bfloat16 and float32 only"
+    if ask.kernels is None:
+        return (torch, f"{obstacle}; native kernels are many times faster") if obstacle else (can_run[0], _FASTEST)
+    if ask.kernels != torch and obstacle:
+        raise ConfigError(f"kernels: {ask.kernels} cannot be served: {obstacle}; take {torch}")
+    if ask.kernels not in (*can_run, torch):
+        raise ConfigError(
+            f"kernels: this processor lacks instructions of {ask.kernels}; it has those of {', '.join(can_run)}"
+        )
+    return ask.kernels, ASKED
+
+
+def _attention(ask: Ask, kernels: Kernels) -> tuple[Attention, str]:
+    native, torch = get_args(Attention)
+    is_native = kernels != get_args(Kernels)[-1]
+    if ask.attention_backend == native and not is_native:
+        raise ConfigError(f"attention_backend: {native} needs native kernels, and these are {kernels}; take {torch}")
     if ask.attention_backend is not None:
         return ask.attention_backend, ASKED
-    best: Attention = get_args(Attention)[0]
-    return best, "the best that is there"
+    return (native, "as the other kernels") if is_native else (torch, "as the other kernels")
 
 
 def _threads(ask: Ask, machine: Machine) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from stemma.core.base.registry import Registry
+from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
 from stemma.device.kv.pool import KVPool
 
@@ -45,9 +46,13 @@ class AttentionBackend(Protocol):
 class AttentionMaker(Protocol):
     """How a backend is built: it reads the model's shapes, and owns nothing but its view of the pool."""
 
-    def __call__(self, spec: ModelSpec, pool: KVPool) -> AttentionBackend: ...
+    def __call__(self, spec: ModelSpec, pool: KVPool, kernels: Kernels) -> AttentionBackend: ...
 
 
 ATTENTION: Registry[AttentionMaker] = Registry(
-    "attention backend", {"reference": "stemma.device.attention.reference:ReferenceAttention"}
+    "attention backend",
+    {
+        "paged": "stemma.device.attention.native:NativeAttention",
+        "reference": "stemma.device.attention.reference:ReferenceAttention",
+    },
 )

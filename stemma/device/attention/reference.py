@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div
+from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
 from stemma.device.attention.backend import AttentionPlan, Span
 from stemma.device.kv.pool import KVPool
@@ -54,7 +55,7 @@ class _Row:
 class ReferenceAttention:
     """Plain torch on whole blocks. Rows with one unit share their steps; a long row gathers each block once."""
 
-    def __init__(self, spec: ModelSpec, pool: KVPool):
+    def __init__(self, spec: ModelSpec, pool: KVPool, kernels: Kernels):
         self.pool = pool
         self.windows = spec.windows
         self.queries = unit_queries(spec.heads, spec.kv_heads)

@@ -13,7 +13,7 @@ from stemma.device.layers.rope import Angles
 
 
 class SelfAttention(nn.Module):
-    """Project, rotate, attend, project."""
+    """Project, norm and rotate, attend, project."""
 
     def __init__(self, build: Build, layer: int):
         super().__init__()
@@ -24,15 +24,16 @@ class SelfAttention(nn.Module):
         self.qkv = Linear(build, spec.hidden, *parts, bias=spec.qkv_bias)
         self.output = Linear(build, self.heads * self.width, spec.hidden, bias=spec.output_bias)
         self.head_norm = HeadNorm(build) if spec.qk_norm else None
-        self._rotate = build.ops.rotate
+        self.eps = spec.norm_eps
+        self._norm_rotate = build.ops.norm_rotate
         self._backend = build.attention
 
     def forward(self, x_TD: Tensor, angles: Angles, batch: ForwardBatch) -> Tensor:
         heads: Tensor = self.qkv(x_TD).view(len(x_TD), -1, self.width)
         qk_TXH, v_TKH = heads.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), dim=1)
-        if self.head_norm is not None:
-            qk_TXH = self.head_norm(qk_TXH)
-        q_TNH, k_TKH = self._rotate(qk_TXH, *angles).split_with_sizes((self.heads, self.kv_heads), dim=1)
+        weight_2H = None if self.head_norm is None else self.head_norm.weight
+        turned_TXH = self._norm_rotate(qk_TXH, weight_2H, self.heads, self.eps, *angles)
+        q_TNH, k_TKH = turned_TXH.split_with_sizes((self.heads, self.kv_heads), dim=1)
         out_TNH = self._backend.forward(q_TNH, k_TKH, v_TKH, self.layer, batch.slots_T, batch.attention)
         out_TD: Tensor = self.output(out_TNH.flatten(1))
         return out_TD

@@ -17,7 +17,11 @@ class Linear(nn.Module):
         self.parts = parts
         self.weight = weight(build.dtype, sum(parts), inputs)
         self.bias = weight(build.dtype, sum(parts)) if bias else None
-        self._linear = build.ops.linear
+        self._linear, self._pack = build.ops.linear, build.ops.pack
+
+    def pack(self) -> None:
+        """Lay the matrix out for the kernel, once it is filled."""
+        self.weight = nn.Parameter(self._pack(self.weight), requires_grad=False)
 
     def forward(self, x_TI: Tensor) -> Tensor:
         return self._linear(x_TI, self.weight, self.bias)
@@ -29,7 +33,11 @@ class Embedding(nn.Module):
     def __init__(self, build: Build):
         super().__init__()
         self.weight = weight(build.dtype, build.spec.vocab_size, build.spec.hidden)
-        self._embed = build.ops.embed
+        self._embed, self._pack = build.ops.embed, build.ops.pack
+
+    def pack(self) -> None:
+        """Lay the table out as a matrix is: it may be the head as well."""
+        self.weight = nn.Parameter(self._pack(self.weight), requires_grad=False)
 
     def forward(self, tokens_T: Tensor) -> Tensor:
         return self._embed(tokens_T, self.weight)

@@ -1,9 +1,8 @@
 """Norms.
 
-Shapes: T tokens, D width that is normalised, N query heads, K key heads, X both together, H width of a head.
+Shapes: T tokens, D width that is normalised.
 """
 
-import torch
 from torch import Tensor, nn
 
 from stemma.device.layers.build import Build
@@ -24,17 +23,10 @@ class RMSNorm(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """Root-mean-square norm of each head: queries by one weight, keys by another, side by side."""
+    """Weights of the norm of each head: one for queries, and behind it one for keys."""
 
     def __init__(self, build: Build):
         super().__init__()
         spec = build.spec
         self.parts = (spec.head_dim, spec.head_dim)
         self.weight = weight(build.dtype, sum(self.parts))
-        self.eps = spec.norm_eps
-        self._which_X = torch.tensor([0] * spec.heads + [1] * spec.kv_heads)
-        self._norm = build.ops.rms_norm
-
-    def forward(self, x_TXH: Tensor) -> Tensor:
-        weight_XH = self.weight.view(2, -1).index_select(0, self._which_X)
-        return self._norm(x_TXH, weight_XH, self.eps)

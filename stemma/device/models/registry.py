@@ -1,5 +1,6 @@
 """From an EngineConfig to a model with its weights."""
 
+import logging
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -10,11 +11,14 @@ from stemma.core.base.registry import Registry
 from stemma.core.config.engine import EngineConfig
 from stemma.device.attention.backend import AttentionBackend
 from stemma.device.layers.build import Build
+from stemma.device.layers.linear import Embedding, Linear
 from stemma.device.layers.rope import Rotary
 from stemma.device.models.model import Model
-from stemma.device.ops.table import reference_ops
+from stemma.device.ops.table import ops_of
 from stemma.device.weights.load import Progress, fill_random, load_safetensors
 from stemma.device.weights.places import Names, places
+
+_log = logging.getLogger(__name__)
 
 
 class ModelMaker(Protocol):
@@ -39,7 +43,9 @@ MODELS: Registry[ModelMaker] = Registry(
 
 def load_model(config: EngineConfig, attention: AttentionBackend, progress: Progress | None = None) -> Model:
     """Build the model that `config` describes and fill it. `progress` hears (bytes done, bytes in all)."""
-    spec, ops = config.model, reference_ops()
+    if not config.device.is_native:
+        _log.warning("plain torch computes, many times slower than native kernels; `stemma doctor` tells why")
+    spec, ops = config.model, ops_of(config.device.kernels)
     maker = MODELS[spec.architecture]
     build = Build(spec, ops, attention, Rotary(spec, config.context), getattr(torch, config.device.dtype))
     model = maker(build)
@@ -49,6 +55,9 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
     else:
         ignored = frozenset({"lm_head.weight"} if spec.tied else ())
         load_safetensors(waiting, Path(config.model_path), ignored, progress or _silent)
+    for module in model.modules():
+        if isinstance(module, Linear | Embedding):
+            module.pack()
     return cast(Model, model)
 
 

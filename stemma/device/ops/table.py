@@ -1,44 +1,49 @@
 """The ops that layers call, each a name with bodies.
 
-The plain-torch reference of every op is always there and judges the others. A faster body has the same signature,
-lives in a file of its own, and is entered in _BODIES.
+The plain-torch reference of every op is always there and judges the others. A native body has the same signature
+behind the library that it calls. An op is entered in _PLACES, and its field in Ops.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from stemma.core.base.registry import Registry
+from stemma.core.config.engine import Kernels
+from stemma.device.ops.cpu.library import load
 
 _REFERENCE = "stemma.device.ops.reference"
-_BODIES: dict[str, dict[str, str]] = {
-    "embed": {"reference": f"{_REFERENCE}.embed:embed"},
-    "linear": {"reference": f"{_REFERENCE}.linear:linear"},
-    "rms_norm": {"reference": f"{_REFERENCE}.norm:rms_norm"},
-    "add_rms_norm": {"reference": f"{_REFERENCE}.norm:add_rms_norm"},
-    "rotate": {"reference": f"{_REFERENCE}.rope:rotate"},
-    "gated": {"reference": f"{_REFERENCE}.activation:gated"},
+_PLACES = {
+    "pack": f"{_REFERENCE}.linear:pack",
+    "embed": f"{_REFERENCE}.embed:embed",
+    "linear": f"{_REFERENCE}.linear:linear",
+    "add_rms_norm": f"{_REFERENCE}.norm:add_rms_norm",
+    "norm_rotate": f"{_REFERENCE}.heads:norm_rotate",
+    "gated": f"{_REFERENCE}.activation:gated",
 }
+_NATIVE = "stemma.device.ops.cpu.bodies"
 
 
 @dataclass(slots=True, frozen=True)
 class Ops:
-    """The bodies in use, chosen once at start."""
+    """The bodies in use, chosen once at start. Matrices are packed before `embed` and `linear` see them."""
 
+    pack: Callable[[Tensor], Tensor]
     embed: Callable[[Tensor, Tensor], Tensor]
     linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-    rotate: Callable[[Tensor, Tensor, Tensor], Tensor]
+    norm_rotate: Callable[[Tensor, Tensor | None, int, float, Tensor, Tensor], Tensor]
     gated: Callable[[Tensor, str], Tensor]
 
 
-def bodies(op: str) -> Registry[Callable[..., Any]]:
-    """All bodies of an op."""
-    return Registry(f"body of the op {op!r}", _BODIES[op])
-
-
-def reference_ops() -> Ops:
-    return Ops(**{op.name: bodies(op.name)["reference"] for op in fields(Ops)})
+def ops_of(kernels: Kernels) -> Ops:
+    """The bodies of every op. Raises ConfigError when native ones cannot be built here."""
+    if kernels == "reference":
+        table = Registry[Callable[..., Any]]("op", _PLACES)
+        return Ops(**{op.name: table[op.name] for op in fields(Ops)})
+    library = load(kernels)
+    table = Registry("op", {op.name: f"{_NATIVE}:{op.name}" for op in fields(Ops)})
+    return Ops(**{op.name: partial(table[op.name], library) for op in fields(Ops)})

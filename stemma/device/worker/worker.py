@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None] | None = None):
         torch.set_num_threads(config.device.threads)
         pool = KVPool(config.model, config.cache.pages, config.cache.page_size, getattr(torch, config.device.kv_dtype))
-        self._attention = ATTENTION[config.device.attention](config.model, pool)
+        self._attention = ATTENTION[config.device.attention](config.model, pool, config.device.kernels)
         self._model = load_model(config, self._attention, progress)
         self._rows = RowTable(config.cache.page_size, config.model.vocab_size)
         self._seed = config.seed

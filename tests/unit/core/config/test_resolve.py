@@ -66,7 +66,7 @@ def test_nothing_asked_is_all_decided() -> None:
     assert engine.cache.pages > 0
     assert "auto" not in msgspec.json.encode(engine).decode().replace('"load_format":"auto"', "")
     assert [reason.name for reason in found.reasons] == [
-        *("model", "dtype", "device", "KV dtype", "attention", "threads"),
+        *("model", "dtype", "KV dtype", "kernels", "device", "attention", "threads"),
         *("context", "step tokens", "rows", "depth", "cache pages"),
         *("tool-call parser", "reasoning parser"),
     ]
@@ -250,3 +250,31 @@ def test_the_chat_template_tells_the_parsers(source: str | None, calls: str | No
 def test_every_parser_that_may_be_asked_for_is_in_the_table() -> None:
     assert list(CALLS) == list(get_args(ToolCallParser))
     assert list(THOUGHTS) == list(get_args(ReasoningParser))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "kernels"),
+    [("avx2 avx512bw avx512_bf16", "avx512_bf16"), ("avx2 avx512bw", "avx512"), ("avx2 fma", "avx2"), ("", "portable")],
+)
+def test_kernels_use_the_best_instructions(instructions: str, kernels: str) -> None:
+    device = settled(machine(instructions=instructions)).engine.device
+    assert (device.kernels, device.attention) == (kernels, "paged")
+
+
+def test_without_a_compiler_plain_torch_computes_and_says_why() -> None:
+    bare = msgspec.structs.replace(machine(), cannot_build="no compiler")
+    found = settled(bare)
+    assert (found.engine.device.kernels, found.engine.device.attention) == ("reference", "reference")
+    assert not found.engine.device.is_native
+    assert why(found, "kernels") == "no compiler; native kernels are many times faster"
+    with pytest.raises(ConfigError, match="portable cannot be served: no compiler; take reference"):
+        settled(bare, kernels="portable")
+
+
+def test_kernels_that_cannot_run_are_refused() -> None:
+    assert settled(dtype="float16").engine.device.kernels == "reference"
+    assert settled(kernels="portable").engine.device.kernels == "portable"
+    with pytest.raises(ConfigError, match="lacks instructions of avx512; it has those of avx2, portable"):
+        settled(machine(instructions="avx2"), kernels="avx512")
+    with pytest.raises(ConfigError, match="paged needs native kernels, and these are reference; take reference"):
+        settled(kernels="reference", attention_backend="paged")

@@ -18,7 +18,7 @@ from stemma.core.config.model import parameter_count
 from stemma.device.layers.build import Build
 from stemma.device.layers.rope import Rotary
 from stemma.device.models.llama import Llama
-from stemma.device.ops.table import reference_ops
+from stemma.device.ops.table import ops_of
 from stemma.device.weights.load import load_safetensors
 from stemma.device.weights.places import places
 from tests.checkpoints import tiny_checkpoint
@@ -80,7 +80,7 @@ def build_of(folder: Path) -> Build:
     """Enough to make layers, not to run them."""
     runner = Runner(engine_config(folder, 64, load_format="dummy"), pages=1)
     spec = read_model_spec(folder)
-    return Build(spec, reference_ops(), runner.attention, Rotary(spec, 64), torch.float32)
+    return Build(spec, ops_of("reference"), runner.attention, Rotary(spec, 64), torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def private_bytes():
     return int(status.partition("RssAnon:")[2].split()[0]) << 10
 
 config = engine_config(sys.argv[1], 64)
-attention = ATTENTION["reference"](config.model, KVPool(config.model, 1, 16, torch.float32))
+attention = ATTENTION["reference"](config.model, KVPool(config.model, 1, 16, torch.float32), "reference")
 before, peak = private_bytes(), 0
 def watch(done, total):
     global peak

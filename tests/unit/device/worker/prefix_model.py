@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
-from stemma.core.config.engine import CacheConfig, DeviceConfig, EngineConfig, ScheduleConfig
+from stemma.core.config.engine import CacheConfig, DeviceConfig, EngineConfig, Kernels, ScheduleConfig
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
@@ -39,7 +39,7 @@ def prefix_logits(prefix: Sequence[int]) -> Tensor:
 class FakeAttention:
     """Plans are the spans themselves."""
 
-    def __init__(self, spec: ModelSpec, pool: object):
+    def __init__(self, spec: ModelSpec, pool: object, kernels: Kernels):
         self.plan = list
 
 

@@ -1,0 +1,17 @@
+// Rows of a packed table.
+#include "common.h"
+
+// `units` of 4 bytes make a row; the last may be half a one, so `bytes` are copied.
+OP void embed(char* out, const int64_t* tokens, const uint32_t* packed, long rows, long units, long bytes,
+              int threads) {
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        for (long r = share.begin; r < share.end; r++) {
+            const uint32_t* from = packed + tokens[r] / PANEL * units * PANEL + tokens[r] % PANEL;
+            for (long k = 0; k < units; k++) {
+                long left = bytes - k * 4;
+                memcpy(out + r * bytes + k * 4, from + k * PANEL, left < 4 ? left : 4);
+            }
+        }
+    });
+}

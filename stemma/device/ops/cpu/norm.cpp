@@ -1,0 +1,83 @@
+// Root-mean-square norms, computed in float32: normalised, rounded, then weighted.
+#include <math.h>
+
+#include "common.h"
+
+template <class T> static void norm_row(T* out, const T* x, const T* weight, long width, float eps) {
+    Vec squares = {};
+    for (long i = 0; i < width; i += LANES) {
+        Vec v = load(x + i, width - i);
+        squares = fma(v, v, squares);
+    }
+    Vec scale = broadcast(1.0f / sqrtf(sum(squares) / (float)width + eps));
+    for (long i = 0; i < width; i += LANES) {
+        Vec v = rounded(load(x + i, width - i) * scale, x);
+        store(out + i, v * load(weight + i, width - i), width - i);
+    }
+}
+
+template <class T>
+static void add_norm(T* out, T* total, const T* x, const T* skip, const T* weight, long rows, long width, float eps,
+                     int threads) {
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        for (long r = share.begin; r < share.end; r++) {
+            for (long i = 0; i < width; i += LANES) {
+                Vec v = load(x + r * width + i, width - i) + load(skip + r * width + i, width - i);
+                store(total + r * width + i, v, width - i);
+            }
+            norm_row(out + r * width, total + r * width, weight, width, eps);
+        }
+    });
+}
+
+OP void add_norm_float32(float* out, float* total, const float* x, const float* skip, const float* weight, long rows,
+                         long width, float eps, int threads) {
+    add_norm(out, total, x, skip, weight, rows, width, eps, threads);
+}
+
+OP void add_norm_bfloat16(bf16* out, bf16* total, const bf16* x, const bf16* skip, const bf16* weight, long rows,
+                          long width, float eps, int threads) {
+    add_norm(out, total, x, skip, weight, rows, width, eps, threads);
+}
+
+// Each head is normed, by `weight` for the first `queries` heads and by the one behind it for the others, then turned:
+// the pairs (i, i + turned / 2) of its first `turned` elements. Heads lie side by side, rows `stride` apart.
+template <class T>
+static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, const float* sin, long rows, long stride,
+                        long heads, long queries, long width, long turned, float eps, int threads) {
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        for (long r = share.begin; r < share.end; r++)
+            for (long h = 0; h < heads; h++) {
+                const T* from = x + r * stride + h * width;
+                T* to = out + (r * heads + h) * width;
+                if (weight) {
+                    norm_row(to, from, weight + (h < queries ? 0 : width), width, eps);
+                } else {
+                    memcpy(to, from, width * sizeof(T));
+                }
+                const float *c = cos + r * turned, *s = sin + r * turned;
+                for (long i = 0, half = turned / 2; i < half; i += LANES) {
+                    long count = half - i;
+                    Vec left = load(to + i, count), right = load(to + half + i, count);
+                    Vec a = fma(right, load(s + i, count), left * load(c + i, count));
+                    Vec b = fma(left, load(s + half + i, count), right * load(c + half + i, count));
+                    store(to + i, a, count);
+                    store(to + half + i, b, count);
+                }
+            }
+    });
+}
+
+OP void norm_rotate_float32(float* out, const float* x, const float* weight, const float* cos, const float* sin,
+                            long rows, long stride, long heads, long queries, long width, long turned, float eps,
+                            int threads) {
+    norm_rotate(out, x, weight, cos, sin, rows, stride, heads, queries, width, turned, eps, threads);
+}
+
+OP void norm_rotate_bfloat16(bf16* out, const bf16* x, const bf16* weight, const float* cos, const float* sin,
+                             long rows, long stride, long heads, long queries, long width, long turned, float eps,
+                             int threads) {
+    norm_rotate(out, x, weight, cos, sin, rows, stride, heads, queries, width, turned, eps, threads);
+}

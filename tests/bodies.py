@@ -1,0 +1,36 @@
+"""All bodies of the ops that this machine can run: each is held to the same tests."""
+
+from dataclasses import dataclass
+
+import torch
+
+from stemma.core.config.engine import Attention, Kernels
+from stemma.core.config.machine import probe
+from stemma.core.config.resolve import runnable
+
+
+@dataclass(frozen=True)
+class Body:
+    """A set of kernels and the attention that goes with them."""
+
+    kernels: Kernels
+    attention: Attention
+
+    def __str__(self) -> str:
+        return self.kernels
+
+    @property
+    def is_native(self) -> bool:
+        return self.kernels != "reference"
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        return (torch.float32, torch.bfloat16) if self.is_native else (torch.float32, torch.bfloat16, torch.float16)
+
+    def computes(self, dtype: str) -> bool:
+        return getattr(torch, dtype) in self.dtypes
+
+
+_MACHINE = probe()
+NATIVE = [] if _MACHINE.cannot_build else [Body(kernels, "paged") for kernels in runnable(_MACHINE)]
+BODIES = [Body("reference", "reference"), *NATIVE]

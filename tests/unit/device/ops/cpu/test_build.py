@@ -1,0 +1,73 @@
+"""Libraries are built once, by one of those who need them, and never seen half done."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stemma.core.base.errors import ConfigError
+from stemma.core.config.machine import find_compiler, probe
+from stemma.device.ops.cpu import build as build_module
+from stemma.device.ops.cpu.build import build
+
+pytestmark = pytest.mark.skipif(bool(probe().cannot_build), reason=probe().cannot_build)
+
+BUILD = "from stemma.device.ops.cpu.build import build; print(build('portable'))"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sources of one line, to compile quickly."""
+    source = tmp_path / "sources" / "answer.cpp"
+    source.parent.mkdir()
+    source.write_text('extern "C" int answer() { return 42; }')
+    monkeypatch.setattr(build_module, "_SOURCES", source.parent)
+    return source
+
+
+def test_two_processes_build_once(empty_cache: Path) -> None:
+    def run(_: int) -> str:
+        return subprocess.run([sys.executable, "-c", BUILD], capture_output=True, text=True, check=True).stdout.strip()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(run, range(2))
+    assert first == second
+    assert sorted(path.name for path in (empty_cache / "stemma/native").iterdir()) == ["lock", Path(first).name]
+
+
+def test_what_is_built_is_found_again_until_a_source_changes(one_source: Path) -> None:
+    first = build("portable")
+    made = first.stat().st_mtime_ns
+    assert build("portable") == first
+    assert first.stat().st_mtime_ns == made
+    one_source.write_text('extern "C" int answer() { return 43; }')
+    assert build("portable") != first
+
+
+def test_a_compiler_that_fails_is_heard(one_source: Path, empty_cache: Path) -> None:
+    one_source.write_text("this is no program")
+    with pytest.raises(ConfigError, match=r"take --kernels reference(.|\n)*no program"):
+        build("portable")
+    assert [path.name for path in (empty_cache / "stemma/native").iterdir()] == ["lock"]
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert find_compiler() is None
+    assert probe().cannot_build.startswith("no C++ compiler")
+    with pytest.raises(ConfigError, match=r"install g\+\+"):
+        build("portable")
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stemma.core.config.machine.find_compiler", lambda: "c++")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert probe().cannot_build.endswith("cannot be written")
