@@ -17,7 +17,8 @@ from benchmarks.arena.contest import Engine, Outcome, play
 from benchmarks.arena.recipe import cooked
 from benchmarks.arena.same import same_texts
 from benchmarks.arena.table import table
-from stemma.bench.load import Load, meet
+from stemma.bench.door import meet
+from stemma.bench.load import Load
 from stemma.bench.workload import WORKLOADS, Span, span_of, usable_ids
 from stemma.cli.bench import load_of
 from stemma.core.base.errors import ConfigError, StemmaError
@@ -58,12 +59,14 @@ def main(argv: Sequence[str]) -> int:
         if "other_weights" not in wish:
             asyncio.run(same_texts(engines, ids, wish.get("margin", 0.2)))
         outcomes: list[Outcome] = []
-        for number, name in enumerate(wish.get("workloads", WORKLOADS)):
-            load = load_of(name, wish | {"token_ids": Span(ids.start, ids.stop - 1)})
-            for outcome in play(engines, name, loads(load, number, wish.get("repetitions", 3))):
-                outcomes.append(outcome)
-                tell(outcome, wish.get("output"))
-    print(table(outcomes))
+        try:
+            for number, name in enumerate(wish.get("workloads", WORKLOADS)):
+                load = load_of(name, wish | {"token_ids": Span(ids.start, ids.stop - 1)})
+                for outcome in play(engines, name, loads(load, number, wish.get("repetitions", 3))):
+                    outcomes.append(outcome)
+                    tell(outcome, wish.get("output"))
+        finally:
+            print(table(outcomes))  # of a contest that was broken off, too
     return 0 if all(outcome.is_valid for outcome in outcomes) else 1
 
 
@@ -99,3 +102,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except StemmaError as error:
         sys.exit(f"arena: error: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit(130)

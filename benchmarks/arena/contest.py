@@ -6,7 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from stemma.bench.load import Load, Server, put
+from stemma.bench.door import Server
+from stemma.bench.load import Load, put
 from stemma.bench.report import Report, record, report_of
 from stemma.bench.timeline import Timeline
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stemma.bench.load import Load, meet, put
+from stemma.bench.door import meet
+from stemma.bench.load import Load, put
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import ONE, Span
 from stemma.cli.child import free_port
@@ -51,7 +52,7 @@ def answers(url: str) -> bool:
     load = Load(workload=ONE, warmups=0, token_ids=Span(1, 1))  # an id that every model has
 
     async def ask() -> None:
-        await put(await meet(url, door="openai"), load, timelines, lambda timeline: None)
+        await put(await meet(url, wanted="openai"), load, timelines, lambda timeline: None)
 
     try:
         asyncio.run(ask())

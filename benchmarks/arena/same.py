@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.arena.contest import Engine
+from stemma.bench.door import Server
 from stemma.bench.http import events
-from stemma.bench.load import Server
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Prompt, Span, Workload
 from stemma.core.base.errors import StemmaError
@@ -35,6 +35,8 @@ async def same_texts(engines: Sequence[Engine], ids: range, margin: float) -> No
     judge, *others = engines
     for number, prompt in enumerate(PROBE.prompts(SEED, ids)):
         judged = await say(judge.server, prompt, with_margins=True)
+        if all(lead == float("inf") for _, lead in judged.margins):
+            raise StemmaError(f"{judge.name} tells no log-probabilities and cannot judge; name another engine first")
         for other in others:
             at, lead = parting(judged, (await say(other.server, prompt, with_margins=False)).text)
             if lead > margin:

@@ -3,8 +3,9 @@
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
 
-from stemma.bench.http import Address, fetch
+from stemma.bench.http import Address, address_of, fetch
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Prompt
 from stemma.core.base.errors import BadRequest, EngineDead
@@ -26,10 +27,13 @@ class Door(Protocol):
 
 
 class Native:
-    """`/generate`, each event with the whole text so far."""
+    """`/generate`, each event with the whole text so far, unless the server was told to send only what is new."""
 
     name = "native"
     path = "/generate"
+
+    def __init__(self, is_incremental: bool = False):
+        self._is_incremental = is_incremental
 
     def body(self, prompt: Prompt) -> bytes:
         sampling = {"temperature": 0, "max_new_tokens": prompt.output_tokens, "ignore_eos": True}
@@ -40,7 +44,8 @@ class Native:
         if (finish := about["finish_reason"]) and finish["type"] == "abort":
             raise EngineDead(finish["message"])
         timeline.cached_tokens = about.get("cached_tokens", 0)
-        timeline.hear(at, event["text"][len(timeline.text) :], about["completion_tokens"])
+        text = event["text"] if self._is_incremental else event["text"][len(timeline.text) :]
+        timeline.hear(at, text, about["completion_tokens"])
 
 
 class OpenAI:
@@ -80,17 +85,35 @@ class OpenAI:
 
 
 DOORS = (Native.name, OpenAI.name)
+INCREMENTAL = ("incremental_streaming", "incremental_streaming_output")  # how servers call that setting
 
 
-async def door_of(address: Address, wanted: str | None) -> tuple[Door, Any]:
-    """The door, and what the server says of its model: nothing, if it has only OpenAI's routes.
+class Server(Struct, frozen=True, kw_only=True):
+    """A server that was met."""
 
-    Raises BadRequest when the door that was wanted is not there.
-    """
+    address: Address
+    door: Door
+    vocabulary: int | None  # tokens that its model knows, if it says so
+    settings: dict[str, Any]  # what it says of its configuration, if it does
+
+
+async def meet(url: str, api_key: str | None = None, wanted: str | None = None) -> Server:
+    """Look which doors a server has, and take the one that is wanted, or the first. Raises StemmaError."""
+    address = address_of(url, api_key)
+    model = await _told(address, "/model_info")
+    settings = await _told(address, "/server_info")
+    door: Door
+    if wanted == Native.name or (wanted is None and model):
+        door = Native(any(settings.get(name) for name in INCREMENTAL))
+    else:
+        door = OpenAI((await fetch(address, "/v1/models"))["data"][0]["id"])
+    return Server(address=address, door=door, vocabulary=model.get("vocab_size"), settings=settings)
+
+
+async def _told(address: Address, path: str) -> dict[str, Any]:
+    """What a route says; nothing, if there is no such route."""
     try:
-        about = await fetch(address, "/model_info")
+        found = await fetch(address, path)
     except BadRequest:
-        about = {}
-    if wanted == Native.name or (wanted is None and about):
-        return Native(), about
-    return OpenAI((await fetch(address, "/v1/models"))["data"][0]["id"]), about
+        return {}
+    return found if isinstance(found, dict) else {}

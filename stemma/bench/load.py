@@ -3,15 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from msgspec import Struct
 
-from stemma.bench.door import Door, door_of
-from stemma.bench.http import Address, address_of, events, fetch
+from stemma.bench.door import Server
+from stemma.bench.http import events
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Prompt, Span, Workload, gaps, usable_ids
-from stemma.core.base.errors import BadRequest, EngineDead, StemmaError
+from stemma.core.base.errors import EngineDead, StemmaError
 
 WARM_TOKENS = 8  # output of a request that only warms up
 WARM_SEED = 1 << 30  # its prompt has nothing in common with a measured one
@@ -28,28 +27,6 @@ class Load(Struct, frozen=True, kw_only=True):
     max_concurrency: int | None = None
     token_ids: Span | None = None
     warmups: int = 1
-
-
-class Server(Struct, frozen=True, kw_only=True):
-    """A server that was met."""
-
-    address: Address
-    door: Door
-    vocabulary: int | None
-
-    async def about(self) -> Any:
-        """What it says of its configuration, if it does."""
-        try:
-            return await fetch(self.address, "/server_info")
-        except BadRequest:
-            return None
-
-
-async def meet(url: str, api_key: str | None = None, door: str | None = None) -> Server:
-    """Look which doors a server has. `door`: the one to take. Raises StemmaError."""
-    address = address_of(url, api_key)
-    chosen, about = await door_of(address, door)
-    return Server(address=address, door=chosen, vocabulary=about.get("vocab_size"))
 
 
 async def put(server: Server, load: Load, timelines: list[Timeline], tick: Tick) -> None:

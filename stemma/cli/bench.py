@@ -15,9 +15,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from stemma.bench.door import DOORS
+from stemma.bench.door import DOORS, meet
 from stemma.bench.facts import facts
-from stemma.bench.load import Load, Tick, meet, put
+from stemma.bench.load import Load, Tick, put
 from stemma.bench.plot import draw_report
 from stemma.bench.report import page, record, report_of
 from stemma.bench.timeline import Timeline
@@ -100,13 +100,12 @@ def load_of(name: str, wish: Wish) -> Load:
 def _measure(url: str, key: str | None, load: Load, wish: Wish) -> int:
     status, timelines = 0, list[Timeline]()
     server = asyncio.run(meet(url, key, wish.get("door", "openai" if wish["workload"] == "serve" else None)))
-    about = asyncio.run(server.about())
     try:
         with _progress(load.workload.requests) as tick:
             asyncio.run(put(server, load, timelines, tick))
     except KeyboardInterrupt:
         status = INTERRUPTED
-    report = report_of(server.door.name, load, timelines, about, wish.get("tag"))
+    report = report_of(server.door.name, load, timelines, server.settings, wish.get("tag"))
     if report.numbers.completed:
         print(page(report))
         if path := wish.get("output"):

@@ -4,23 +4,24 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from stemma.bench.door import Server, meet
 from stemma.bench.http import address_of
-from stemma.bench.load import Load, Server, meet, put
+from stemma.bench.load import Load, put
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Span, Workload
 from stemma.cli.main import main
 from stemma.core.base.errors import BadRequest, ConfigError, EngineDead, StemmaError
 
 Respond = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
+MODELS: Mapping[str, object] = {"/v1/models": {"data": [{"id": "some-model"}]}}
 FEW = Workload(requests=4, input_tokens=Span(3, 5), output_tokens=Span(4, 4))
-NONE = Workload(requests=0, input_tokens=Span(1, 1), output_tokens=Span(1, 1))
 
 
 def event(content: object) -> bytes:
@@ -55,7 +56,7 @@ def completion(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
 
 
 @contextmanager
-def serving(respond: Respond, is_native: bool = False) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def serving(respond: Respond, routes: Mapping[str, object] = MODELS) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server; yields its address, and the bodies that it gets."""
     heard: list[dict[str, Any]] = []
 
@@ -63,10 +64,8 @@ def serving(respond: Respond, is_native: bool = False) -> Iterator[tuple[str, li
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path == "/v1/models":
-                whole(self, 200, {"data": [{"id": "some-model"}]})
-            elif self.path == "/model_info" and is_native:
-                whole(self, 200, {"vocab_size": 1000})
+            if found := {**MODELS, **routes}.get(self.path):
+                whole(self, 200, found)
             else:
                 whole(self, 404, {"detail": "Not Found"})
 
@@ -91,12 +90,12 @@ def serving(respond: Respond, is_native: bool = False) -> Iterator[tuple[str, li
         server.server_close()
 
 
-def run(url: str, load: Load, key: str | None = None, door: str | None = None) -> tuple[Server, list[Timeline]]:
+def run(url: str, load: Load, key: str | None = None) -> tuple[Server, list[Timeline]]:
     timelines: list[Timeline] = []
     seen: list[Timeline] = []
 
     async def go() -> Server:
-        server = await meet(url, key, door)
+        server = await meet(url, key)
         await put(server, load, timelines, seen.append)
         return server
 
@@ -135,21 +134,22 @@ def test_running_usage_tells_how_many_tokens_a_piece_has() -> None:
     assert {each.cached_tokens for each in timelines} == {2}
 
 
-def test_the_native_door() -> None:
+@pytest.mark.parametrize("is_incremental", [False, True])
+def test_the_native_door(is_incremental: bool) -> None:
     def respond(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        tokens = body["sampling_params"]["max_new_tokens"]
         about = {"finish_reason": None, "cached_tokens": 1}
         parts = [
-            event({"text": "ab" * count, "meta_info": about | {"completion_tokens": count}})
-            for count in range(1, tokens + 1)
+            event({"text": "ab" * (1 if is_incremental else count), "meta_info": about | {"completion_tokens": count}})
+            for count in range(1, body["sampling_params"]["max_new_tokens"] + 1)
         ]
         chunked(handler, [*parts, b"data: [DONE]\n\n"])
 
-    with serving(respond, is_native=True) as (url, heard):
+    routes = {"/model_info": {"vocab_size": 1000}, "/server_info": {"incremental_streaming": is_incremental}}
+    with serving(respond, routes) as (url, heard):
         server, timelines = run(url, Load(workload=FEW, warmups=0))
         assert (server.door.name, server.vocabulary) == ("native", 1000)
-        other, _ = run(url, Load(workload=NONE, warmups=0), door="openai")
-        assert other.door.name == "openai"
+        assert server.settings == routes["/server_info"]
+        assert asyncio.run(meet(url, wanted="openai")).door.name == "openai"
     assert {each.text for each in timelines} == {"ab" * 4}
     assert [[piece.tokens for piece in each.pieces] for each in timelines] == [[1, 2, 3, 4]] * 4
     assert all(max(body["input_ids"]) < 1000 for body in heard)

@@ -1,5 +1,6 @@
 """The arena's judgement: when texts are the same, what a table says, how tokens become text again."""
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -9,15 +10,15 @@ from benchmarks.arena.__main__ import loads
 from benchmarks.arena.adapter import Text
 from benchmarks.arena.contest import Engine, Outcome
 from benchmarks.arena.recipe import RECIPES, cooked
-from benchmarks.arena.same import Said, leads, parting
+from benchmarks.arena.same import Said, leads, parting, same_texts
 from benchmarks.arena.table import table
-from stemma.bench.door import OpenAI
+from stemma.bench.door import OpenAI, Server
 from stemma.bench.http import address_of
-from stemma.bench.load import Load, Server
+from stemma.bench.load import Load
 from stemma.bench.report import report_of
 from stemma.bench.timeline import Timeline
-from stemma.bench.workload import ONE
-from stemma.core.base.errors import UnknownName
+from stemma.bench.workload import ONE, Prompt
+from stemma.core.base.errors import StemmaError, UnknownName
 
 JUDGED = Said(text="abcdef", margins=[(2, 0.5), (4, 0.1), (6, 0.7)])
 
@@ -37,6 +38,15 @@ def test_texts_part_where_the_judge_tells_how_clear_it_was(text: str, at: int, l
     assert parting(JUDGED, text) == (at, lead)
 
 
+def test_a_judge_without_logprobs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(server: Server, prompt: Prompt, with_margins: bool) -> Said:
+        return Said(text="a", margins=[(1, float("inf"))])
+
+    monkeypatch.setattr("benchmarks.arena.same.say", silent)
+    with pytest.raises(StemmaError, match="a tells no log-probabilities and cannot judge"):
+        asyncio.run(same_texts([engine("a"), engine("b")], range(9), 0.2))
+
+
 def test_leads() -> None:
     tops = [{"a": -0.5, "b": -1.5}, {"?": -1.25}, {"?": -2.0}]
     logprobs = {"token_logprobs": [-0.5, -1.0, -2.0], "top_logprobs": tops}
@@ -45,7 +55,7 @@ def test_leads() -> None:
 
 
 def engine(name: str) -> Engine:
-    return Engine(name=name, server=Server(address=address_of("x"), door=OpenAI("m"), vocabulary=None))
+    return Engine(name=name, server=Server(address=address_of("x"), door=OpenAI("m"), vocabulary=None, settings={}))
 
 
 def outcome(name: str, seconds: float, tokens: int = 10, wanted: int = 10, error: str | None = None) -> Outcome:
