@@ -187,15 +187,15 @@ def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
     assert plain.run(backend=completions, temperature=0)["x"] == plain.run(backend=places[0], temperature=0)["x"]
 
 
+@sgl.function
+def endless(s: Any) -> None:
+    s += "Once" + sgl.gen("x", max_tokens=1500, ignore_eos=True)
+    s += sgl.gen("y")
+
+
 def test_a_server_that_dies_hangs_nobody(places: Places) -> None:
-    """The last test: it kills the server."""
+    """It kills the server: no test after it may need that."""
     _, server = places
-
-    @sgl.function
-    def endless(s: Any) -> None:
-        s += "Once" + sgl.gen("x", max_tokens=1500, ignore_eos=True)
-        s += sgl.gen("y")
-
     streams = endless.run(backend=server, stream=True)
     waits = endless.run(backend=sgl.RuntimeEndpoint(server.url, KEY))
     growing = streams.text_iter("x")
@@ -208,3 +208,17 @@ def test_a_server_that_dies_hangs_nobody(places: Places) -> None:
         waits["y"]
     with pytest.raises(ProgramError, match="is the server running"):
         endless.run(backend=server)["x"]
+
+
+def test_an_engine_that_is_shut_down_hangs_nobody(places: Places) -> None:
+    """It ends the engine: the last test."""
+    engine, _ = places
+    streams, waits = endless.run(backend=engine, stream=True), endless.run(backend=engine)
+    growing = streams.text_iter("x")
+    next(growing)
+    engine.shutdown()
+    with pytest.raises(ProgramError):
+        list(growing)
+    for state in (waits, endless.run(backend=engine)):
+        with pytest.raises(ProgramError, match="shut down"):
+            state["y"]

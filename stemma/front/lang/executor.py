@@ -274,8 +274,9 @@ class Executor:
                 with self._changed:
                     value.settle(transcript.text[start:])
                     self._changed.notify_all()
-            case SeparateReasoning(model_type=kind, name=str(name)):
-                self._separate(kind, name)
+            case SeparateReasoning(model_type=kind, name=name):
+                if name is not None and not self.is_streaming:
+                    self._separate(kind, name)
             case other:
                 raise TypeError(f"{type(other).__name__} can be traced, but not run")
 
@@ -308,8 +309,6 @@ class Executor:
 
     def _separate(self, kind: str | None, name: str) -> None:
         """Keep the thoughts of a variable apart from its answer, which alone stays in the text."""
-        if self.is_streaming:
-            return
         value = self._variables[name]
         thoughts, answer = thinking_and_answer(value.text, kind)
         with self._changed:
