@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from benchmarks.arena.contest import Engine, Outcome, play
+from benchmarks.arena.pareto import draw
 from benchmarks.arena.recipe import cooked
 from benchmarks.arena.same import same_texts
 from benchmarks.arena.table import table
@@ -39,6 +40,7 @@ def parser() -> Parser:
     made.add_argument("--margin", type=float, metavar="X", help="logprobs this close are a tie (default 0.2)")
     made.add_argument("--other-weights", action="store_true", help="do not compare texts")
     made.add_argument("--output", metavar="FILE", help="append the JSON lines here too")
+    made.add_argument("--plot", metavar="FILE.svg", help="draw tokens per second against stalls")
     sizes: dict[str, Callable[[str], object]] = {
         "--requests": int,
         "--input-tokens": span_of,
@@ -66,7 +68,10 @@ def main(argv: Sequence[str]) -> int:
                     outcomes.append(outcome)
                     tell(outcome, wish.get("output"))
         finally:
-            print(table(outcomes))  # of a contest that was broken off, too
+            # Of a contest that was broken off, too.
+            print(table(outcomes))
+            if path := wish.get("plot"):
+                draw(outcomes, Path(path))
     return 0 if all(outcome.is_valid for outcome in outcomes) else 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.arena.__main__ import loads
 from benchmarks.arena.adapter import Text
 from benchmarks.arena.contest import Engine, Outcome
+from benchmarks.arena.pareto import draw
 from benchmarks.arena.recipe import RECIPES, cooked
 from benchmarks.arena.same import Said, leads, parting, same_texts
 from benchmarks.arena.table import table
@@ -82,6 +84,19 @@ def test_what_is_not_valid_counts_nowhere() -> None:
     assert "| a | 1 of 2 valid | 10.0 (10.0-10.0) | - |" in first
     assert "| b | 0 of 1 valid | - | - |" in second
     assert runs[2].record()["error"] == "refused"
+
+
+def test_the_picture_has_a_point_per_engine(tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    draw([outcome("a", 1.0), outcome("a", 2.0), outcome("b", 4.0), outcome("c", 1.0, tokens=9)], path)
+    root = xml.etree.ElementTree.fromstring(path.read_text())
+    circles = [each.attrib for each in root if each.tag.endswith("circle")]
+    # The axis ends a tenth above the fastest run, which has 10 tokens per second; so have a's medians 7.5, b's 2.5.
+    places = [70 + 260 * rate / 11 for rate in (7.5, 2.5)]
+    assert [float(circle["cx"]) for circle in circles] == pytest.approx(places, abs=0.1)
+    assert "latency" in "".join(root.itertext())
+    draw([], path)
+    assert len(xml.etree.ElementTree.fromstring(path.read_text())) == 1
 
 
 def test_no_prompt_comes_twice() -> None:
