@@ -106,8 +106,17 @@ async def meet(url: str, api_key: str | None = None, wanted: str | None = None) 
     if wanted == Native.name or (wanted is None and model):
         door = Native(any(settings.get(name) for name in INCREMENTAL))
     else:
-        door = OpenAI((await fetch(address, "/v1/models"))["data"][0]["id"])
+        door = OpenAI(await _served(address))
     return Server(address=address, door=door, vocabulary=model.get("vocab_size"), settings=settings)
+
+
+async def _served(address: Address) -> str:
+    """The name of the first model."""
+    found = await fetch(address, "/v1/models")
+    try:
+        return str(found["data"][0]["id"])
+    except (LookupError, TypeError):
+        raise BadRequest(f"{address.name}/v1/models names no model: {str(found)[:80]}") from None
 
 
 async def _told(address: Address, path: str) -> dict[str, Any]:

@@ -250,6 +250,12 @@ def test_a_server_without_any_door() -> None:
         asyncio.run(meet(f"{url}/elsewhere"))
 
 
+@pytest.mark.parametrize("found", [{"data": []}, {"error": "no"}, ["x"]])
+def test_a_server_without_a_model(found: object) -> None:
+    with serving(completion, {"/v1/models": found}) as (url, _), pytest.raises(BadRequest, match="names no model"):
+        asyncio.run(meet(url))
+
+
 def test_addresses() -> None:
     https = address_of("https://example.org/v1", "key")
     assert (https.host, https.port, https.is_secure, https.base) == ("example.org", 443, True, "")
