@@ -33,6 +33,7 @@ from stemma.front.service.connect import connect
 from stemma.front.service.service import Service
 
 T = TypeVar("T")
+END_SECONDS = 2.0  # so long callers have to hear of a shutdown
 Result = dict[str, Any]  # text, output_ids, meta_info: JSON, as `/generate` answers
 
 log = logging.getLogger("engine")
@@ -50,6 +51,7 @@ class Engine:
         self._config = settled.engine
         self._serve = settled.serve
         self._is_running = True
+        self._receiving: asyncio.Task[None] | None = None
         alive: Future[asyncio.AbstractEventLoop] = Future()
         self._service_thread = threading.Thread(target=lambda: asyncio.run(self._live(alive)), daemon=True)
         self._service_thread.start()
@@ -161,6 +163,10 @@ class Engine:
         self._ending = asyncio.Event()
         alive.set_result(asyncio.get_running_loop())
         await self._ending.wait()
+        # Whoever still waits for an answer is told that the engine died, before what is left is cancelled.
+        others = asyncio.all_tasks() - {asyncio.current_task(), self._receiving}
+        if others:
+            await asyncio.wait(others, timeout=END_SECONDS)
 
     async def _connect(self) -> Service:
         service = connect(self._serve, self._front)
