@@ -102,20 +102,42 @@ template <class T, class P> struct Attention {
                 }
     }
 
+    // Where positions lie, one after the other, for one head.
+    struct Walk {
+        const Attention& all;
+        const int64_t* page;
+        long offset, left, head;
+        Walk(const Attention& all, const Span& span, long position, long head)
+            : all(all), page(all.pages + span.page + position / all.page_size), offset(position % all.page_size),
+              left(span.start + span.count - position), head(head) {}
+        long here() const { return ((*page * all.page_size + offset) * all.kv_heads + head) * all.width; }
+        void step() {
+            left--;
+            if (++offset == all.page_size) offset = 0, page++;
+        }
+    };
+
+    void prefetch(const P* row) const {
+        for (long i = 0; i < width * (long)sizeof(P); i += 64) __builtin_prefetch((const char*)row + i, 0, 2);
+    }
+
     // Keys and values of a block; what lies behind the end of its row reads as zero, whatever was left there.
-    void fetch(const Desk& desk, const Span& span, long block, long head) const {
-        long end = span.start + span.count;
-        for (long j = 0; j < PANEL; j++) {
-            long position = block * PANEL + j;
+    // Memory answers late: each position asks for that of `next`, which is read after this block.
+    void fetch(const Desk& desk, Walk block, Walk next) const {
+        for (long j = 0; j < PANEL; j++, block.step(), next.step()) {
             Number* key = desk.near + j * (steps * 4 / sizeof(Number));
             float* value = desk.values + j * wide;
-            if (position >= end) {
+            if (next.left > 0) {
+                long then = next.here();
+                prefetch(keys + then);
+                prefetch(values + then);
+            }
+            if (block.left <= 0) {
                 memset(key, 0, steps * 4);
                 memset(value, 0, wide * 4);
                 continue;
             }
-            long slot = pages[span.page + position / page_size] * page_size + position % page_size;
-            long at = (slot * kv_heads + head) * width;
+            long at = block.here();
             if (width * sizeof(Number) % 4) key[width] = Number{};
             convert(key, keys + at, width);
             for (long i = 0; i < wide; i += LANES)
@@ -185,7 +207,9 @@ template <class T, class P> struct Attention {
             memset(desk.answer + r * wide, 0, wide * 4);
         }
         for (long block = begin; block < end; block++) {
-            fetch(desk, span, block, head);
+            bool is_last = block + 1 == end;
+            Walk next(*this, span, (is_last ? begin : block + 1) * PANEL, is_last ? (head + 1) % kv_heads : head);
+            fetch(desk, Walk(*this, span, block * PANEL, head), next);
             product<Kind>(desk.q, steps, rows, desk.panel, steps, desk.panel,
                           [&](long row, int column, Vec sums) { store(desk.shares + row * PANEL + column, sums); });
             for (long r = 0; r < rows; r++) {
