@@ -230,10 +230,14 @@ template <class T, class P> struct Attention {
     }
 
     void run(long tokens, int threads) const {
-        parallel(tokens < 64 ? 1 : threads, [&](int thread) {
-            Share share(tokens, thread, tokens < 64 ? 1 : threads);
+        int writers = worth(threads, tokens * kv_heads * width);
+        parallel(writers, [&](int thread) {
+            Share share(tokens, thread, writers);
             for (long t = share.begin; t < share.end; t++) write(t);
         });
+        long keys_read = 0;
+        for (long s = 0; s < num_spans; s++) keys_read += spans[s].start + spans[s].count;
+        threads = worth(threads, keys_read * kv_heads * width / 2);
         parallel(threads, [&](int thread) {
             Desk own = desk();
             each(thread, threads, [&](const Span& span, long first, long queries, long begin, long end, long head) {

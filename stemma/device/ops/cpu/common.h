@@ -137,6 +137,12 @@ struct Share {
     Share(long count, int thread, int threads) : begin(count * thread / threads), end(count * (thread + 1) / threads) {}
 };
 
+// How many threads are worth waking: `work` is in the time that an element of a norm takes.
+inline int worth(int threads, long work) {
+    long most = work / 16384;
+    return most < 1 ? 1 : most < threads ? (int)most : threads;
+}
+
 // Calls work(thread) once for each thread in [0, threads), the caller's own being 0; returns when all are done.
 void run_on_threads(int threads, void (*work)(void* with, int thread), void* with);
 

@@ -4,6 +4,7 @@
 // `units` of 4 bytes make a row; the last may be half a one, so `bytes` are copied.
 OP void embed(char* out, const int64_t* tokens, const uint32_t* packed, long rows, long units, long bytes,
               int threads) {
+    threads = worth(threads, rows * units * 4);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
         for (long r = share.begin; r < share.end; r++) {

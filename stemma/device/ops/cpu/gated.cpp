@@ -2,6 +2,7 @@
 #include "common.h"
 
 template <class T> static void gated(T* out, const T* x, long rows, long width, int threads) {
+    threads = worth(threads, rows * width * 4);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
         for (long r = share.begin; r < share.end; r++)

@@ -6,6 +6,7 @@
 
 // In place. `memory` holds whole panels of `steps` units for each output, in rows.
 OP void pack(uint32_t* memory, long panels, long steps, int threads) {
+    threads = worth(threads, panels * PANEL * steps);
     parallel(threads, [&](int thread) {
         Share share(panels, thread, threads);
         uint32_t* turned = (uint32_t*)scratch(0, steps * PANEL * 4);
@@ -26,6 +27,7 @@ static void linear(T* out, const T* x, const float* packed, const T* bias, long 
         for (long r = 0; r < rows; r++) as_steps(wide + r * steps, x + r * inputs, inputs, steps);
         left = wide;
     }
+    threads = worth(threads, (rows + 3) * steps * outputs / 32);
     parallel(threads, [&](int thread) {
         Share share(panels, thread, threads);
         for (long p = share.begin; p < share.end; p++) {

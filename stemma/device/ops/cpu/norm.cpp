@@ -19,6 +19,7 @@ template <class T> static void norm_row(T* out, const T* x, const T* weight, lon
 template <class T>
 static void add_norm(T* out, T* total, const T* x, const T* skip, const T* weight, long rows, long width, float eps,
                      int threads) {
+    threads = worth(threads, rows * width);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
         for (long r = share.begin; r < share.end; r++) {
@@ -46,6 +47,7 @@ OP void add_norm_bfloat16(bf16* out, bf16* total, const bf16* x, const bf16* ski
 template <class T>
 static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, const float* sin, long rows, long stride,
                         long heads, long queries, long width, long turned, float eps, int threads) {
+    threads = worth(threads, rows * heads * width);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
         for (long r = share.begin; r < share.end; r++)

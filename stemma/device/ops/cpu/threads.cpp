@@ -1,6 +1,7 @@
 // A pool of threads that outlives its calls: they spin for a moment between two ops, then sleep.
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -70,6 +71,19 @@ void* serve(void* start) {
     return nullptr;
 }
 
+// Two threads that wait for each other must not share a processor: helper i stays on the i-th that this process may use
+// beside the first, and the caller, who is free, gives way.
+void pin(pthread_t thread, int number) {
+    cpu_set_t usable, one;
+    if (sched_getaffinity(0, sizeof usable, &usable) != 0 || CPU_COUNT(&usable) <= number) return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &usable) && number-- == 0) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            pthread_setaffinity_np(thread, sizeof one, &one);
+        }
+}
+
 // A forked child has no threads but its own.
 void forget() {
     alive = 1;
@@ -84,6 +98,7 @@ void grow(int threads) {
         pthread_t started;
         void* start = (void*)((uintptr_t)alive << 32 | get(turn));  // its number, and the turn that is over
         if (pthread_create(&started, nullptr, serve, start)) return;
+        pin(started, alive);
         pthread_detach(started);
     }
 }
