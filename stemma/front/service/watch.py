@@ -1,6 +1,7 @@
 """The engine's process: started, watched, ended. Imports little, so that it starts before its front is complete."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,10 @@ class EngineProcess:
     def _start(self) -> "subprocess.Popen[bytes]":
         child = subprocess.Popen(
             [sys.executable, "-m", "stemma.engine.process", "--address", self.address],
+            env={
+                "OMP_WAIT_POLICY": "passive",
+                **os.environ,
+            },  # torch's threads, if they spun, would take our kernels' time
             stdin=subprocess.PIPE,
             process_group=0,
         )
