@@ -71,17 +71,31 @@ void* serve(void* start) {
     return nullptr;
 }
 
-// Two threads that wait for each other must not share a processor: helper i stays on the i-th that this process may use
-// beside the first, and the caller, who is free, gives way.
-void pin(pthread_t thread, int number) {
-    cpu_set_t usable, one;
-    if (sched_getaffinity(0, sizeof usable, &usable) != 0 || CPU_COUNT(&usable) <= number) return;
+// Two threads that wait for each other must not share a processor. Helper i lives on the i-th that this process may
+// use; the caller is free, and when it comes to a helper's home, that helper takes the first.
+pthread_t helpers[MOST];
+int homes[MOST];  // [0] is the first; -1: there are too few
+int caller_at = -1;
+
+int nth_processor(int number) {
+    cpu_set_t usable;
+    if (sched_getaffinity(0, sizeof usable, &usable) != 0) return -1;
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &usable) && number-- == 0) {
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            pthread_setaffinity_np(thread, sizeof one, &one);
-        }
+        if (CPU_ISSET(cpu, &usable) && number-- == 0) return cpu;
+    return -1;
+}
+
+void place_helpers() {
+    int cpu = sched_getcpu();
+    if (cpu == caller_at) return;
+    caller_at = cpu;
+    for (int i = 1; i < alive; i++) {
+        if (homes[i] < 0) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(homes[i] == cpu ? homes[0] : homes[i], &one);
+        pthread_setaffinity_np(helpers[i], sizeof one, &one);
+    }
 }
 
 // A forked child has no threads but its own.
@@ -98,8 +112,11 @@ void grow(int threads) {
         pthread_t started;
         void* start = (void*)((uintptr_t)alive << 32 | get(turn));  // its number, and the turn that is over
         if (pthread_create(&started, nullptr, serve, start)) return;
-        pin(started, alive);
         pthread_detach(started);
+        helpers[alive] = started;
+        homes[0] = nth_processor(0);
+        homes[alive] = nth_processor(alive);
+        caller_at = -1;
     }
 }
 
@@ -109,6 +126,7 @@ void run_on_threads(int threads, void (*work)(void*, int), void* with) {
     if (threads > MOST) threads = MOST;
     pthread_mutex_lock(&one_call);
     if (threads > alive) grow(threads);
+    place_helpers();
     // Without enough threads (a limit of the system), the caller does the shares of those that are missing.
     wanted = threads;
     job = work;
