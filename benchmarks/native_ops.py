@@ -8,17 +8,20 @@ runs), and the read bandwidth of the same run.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from benchmarks.facts import report
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import runnable
 from stemma.device.ops.table import ops_of
+
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 SHAPES = {"qkv": (4096, 1024), "output": (1024, 2048), "gate_up": (6144, 1024), "down": (1024, 3072)}
 LAYERS = 12  # more than any cache holds
@@ -29,6 +32,11 @@ def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def applied(linear: Linear, x: Tensor, weights: Sequence[Tensor]) -> float:
+    """Seconds for all weights, one after the other."""
+    return seconds(lambda: [linear(x, weight, None) for weight in weights])
 
 
 def read_gigabytes_per_second() -> float:
@@ -46,10 +54,7 @@ def main(threads: int, kernels: Kernels) -> None:
         for rows in ROWS:
             x = torch.randn(rows, shape[1]).bfloat16()
             runs = [
-                (
-                    seconds(lambda x=x: [native.linear(x, weight, None) for weight in packed]),  # type: ignore[misc]
-                    seconds(lambda x=x: [plain.linear(x, weight, None) for weight in weights]),  # type: ignore[misc]
-                )
+                (applied(native.linear, x, packed), applied(plain.linear, x, weights))
                 for _ in range(3 if rows > 32 else 7)
             ]
             ours, theirs = (median(column) / LAYERS for column in zip(*runs, strict=True))
