@@ -9,14 +9,14 @@ import msgspec
 
 from stemma.core.base.errors import BadRequest, Bug
 from stemma.core.types.control import Reply, Stats
-from stemma.core.types.output import TextChunk, Usage
+from stemma.core.types.output import TextChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import MAX_STOPS, LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
 from stemma.front.service.client import EngineClient, TokenStream
-from stemma.front.service.collect import Collector, Mailbox, Pending
+from stemma.front.service.collect import Collector, Mailbox
 from stemma.front.service.prepare import check_id, check_logprobs, check_n, check_prompt, seed_of, settle
-from stemma.front.service.work import Answer, Work
+from stemma.front.service.work import Work
 from stemma.front.text.stop import Stops
 from stemma.front.text.template import ChatTemplate
 from stemma.front.text.tokenizer import Tokenizer
@@ -104,14 +104,6 @@ class Service:
                 if not stream.is_finished:
                     self.client.abort(Abort(id=stream.id, reason="left"))
 
-    async def answers(self, work: Work) -> list[Answer]:
-        """The same, whole, in the order of the continuations."""
-        whole = [Pending() for _ in range(work.n)]
-        async with aclosing(self.stream(work)) as chunks:
-            async for chunk in chunks:
-                whole[chunk.index].add(chunk)
-        return [_answer(work.id_of(index), index, pending) for index, pending in enumerate(whole)]
-
     def abort(self, id_prefix: str, abort_all: bool = False) -> int:
         """Abort what is in flight and has an id that begins so; returns how many there were."""
         ids = [id for id in self.client.ids() if abort_all or (id_prefix and id.startswith(id_prefix))]
@@ -141,8 +133,9 @@ class Service:
         sampling = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
         try:
             work = self.work(tokens=[0], sampling=sampling, id=f"{PROBE}_{secrets.token_hex(8)}")
-            async with asyncio.timeout(timeout_seconds):
-                await self.answers(work)
+            async with asyncio.timeout(timeout_seconds), aclosing(self.stream(work)) as chunks:
+                async for _ in chunks:
+                    pass
         except TimeoutError:
             return self.client.num_heard > heard
         return self.client.ready is not None
@@ -190,19 +183,3 @@ def _requests(work: Work) -> list[Request]:
         )
         for index in range(work.n)
     ]
-
-
-def _answer(id: str, index: int, whole: Pending) -> Answer:
-    chunk = whole.take(id, index)
-    if chunk.finish is None:
-        raise Bug(f"the stream of {id!r} ended without a finish")
-    return Answer(
-        id=id,
-        index=index,
-        text=chunk.text,
-        tokens=chunk.tokens,
-        logprobs=chunk.logprobs,
-        prompt_logprobs=chunk.prompt_logprobs,
-        finish=chunk.finish,
-        usage=chunk.usage or Usage(),
-    )

@@ -2,7 +2,6 @@
 
 from msgspec import Struct
 
-from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 
 
@@ -20,16 +19,3 @@ class Work(Struct, frozen=True, kw_only=True):
 
     def id_of(self, index: int) -> str:
         return self.id if index == 0 else f"{self.id}-{index}"
-
-
-class Answer(Struct, frozen=True, kw_only=True):
-    """One continuation, whole."""
-
-    id: str
-    index: int
-    text: str
-    tokens: tuple[int, ...]
-    logprobs: tuple[Logprob, ...]
-    prompt_logprobs: tuple[Logprob, ...]
-    finish: Finish
-    usage: Usage

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 from tests.fake_engine import FakeEngine, Script, connected
 from tests.unit.front.vocabularies import vocabularies
+from tests.whole_answers import answers
 
 TOKENIZER = vocabularies()["byte level"]
 
@@ -45,7 +47,7 @@ def test_text_in_text_out() -> None:
         async with serving(FakeEngine(script=says("the cat é"))) as service:
             work = service.work(text="the", sampling=params(max_new_tokens=100), id="x")
             assert [*unpack(work.tokens)] == TOKENIZER.encode("the")
-            (answer,) = await service.answers(work)
+            (answer,) = await answers(service, work)
             assert (answer.id, answer.index, answer.text) == ("x", 0, "the cat é")
             assert answer.tokens == tuple(TOKENIZER.encode("the cat é"))
             assert answer.finish == Finish(reason="length")
@@ -69,9 +71,9 @@ def test_continuations_are_merged_and_ordered_and_draw_apart() -> None:
             assert [request.id for request in requests] == ["x", "x-1", "x-2", "x-3", "x-4"]
             assert [request.sampling.sampling_seed for request in requests] == [seed_of(5, i) for i in range(5)]
             assert {(request.priority, request.salt) for request in requests} == {(2, "s")}
-            answers = await service.answers(work)
-            assert [answer.index for answer in answers] == [0, 1, 2, 3, 4]
-            assert len({answer.tokens[0] for answer in answers}) > 2
+            found = await answers(service, work)
+            assert [answer.index for answer in found] == [0, 1, 2, 3, 4]
+            assert len({answer.tokens[0] for answer in found}) > 2
 
     asyncio.run(main())
 
@@ -93,7 +95,7 @@ def test_a_stop_string_stops_the_engine(tokens_per_chunk: int) -> None:
         async with serving(engine) as service:
             sampling = params(max_new_tokens=50, stop=("\n\n",))
             work = service.work(tokens=[1], sampling=sampling, logprobs=LogprobSpec(start=0, top=2))
-            (answer,) = await service.answers(work)
+            (answer,) = await answers(service, work)
             assert (answer.text, answer.finish) == ("one", Finish(reason="stop", detail="\n\n"))
             assert answer.tokens == (*b"one\n\n",)
             assert [logprob.token for logprob in answer.logprobs] == [*answer.tokens]
@@ -116,11 +118,11 @@ def test_a_stop_string_that_is_a_special_token_stops_by_its_id() -> None:
             sampling = params(stop=("<|im_end|>", "<think>"))
             work = service.work(tokens=[1], sampling=sampling)
             assert work.sampling.stop_token_ids == (eos,)
-            (answer,) = await service.answers(work)
+            (answer,) = await answers(service, work)
             assert (answer.text, answer.finish) == ("a", Finish(reason="stop", detail=eos))
             shown = service.work(tokens=[1], sampling=params(stop=("<|im_end|>",), skip_special_tokens=False))
             assert shown.sampling.stop_token_ids == ()
-            (answer,) = await service.answers(shown)
+            (answer,) = await answers(service, shown)
             assert (answer.text, answer.finish) == ("a", Finish(reason="stop", detail="<|im_end|>"))
             with pytest.raises(BadRequest, match="more than 32"):
                 service.work(tokens=[1], sampling=params(stop=("<|im_end|>",), stop_token_ids=tuple(range(32))))
@@ -148,7 +150,7 @@ def test_cancelling_the_reader_aborts() -> None:
         engine = FakeEngine()
         async with serving(engine) as service:
             engine.hold()
-            for ask in (service.answers, read_all(service)):
+            for ask in (partial(answers, service), read_all(service)):
                 task = asyncio.create_task(ask(service.work(tokens=[1], sampling=params(), n=2)))
                 while len(engine.running) < 2:
                     await asyncio.sleep(0)
@@ -180,7 +182,7 @@ def test_a_slow_reader_gets_fewer_chunks_and_all_of_the_text() -> None:
                 for _ in range(10):
                     await asyncio.sleep(0)
             assert len(chunks) <= 4
-            for answer in await service.answers(work):
+            for answer in await answers(service, work):
                 mine = [chunk for chunk in chunks if chunk.index == answer.index]
                 assert "".join(chunk.text for chunk in mine) == answer.text
                 assert tuple(token for chunk in mine for token in chunk.tokens) == answer.tokens
@@ -215,9 +217,9 @@ def test_a_fault_of_ours_is_told_to_whoever_reads(monkeypatch: pytest.MonkeyPatc
             with monkeypatch.context() as patch:
                 patch.setattr(TOKENIZER, "bytes_of", lambda token: 1 // 0)
                 with pytest.raises(ZeroDivisionError):
-                    await service.answers(service.work(tokens=[1], sampling=params(max_new_tokens=1000), n=2))
+                    await answers(service, service.work(tokens=[1], sampling=params(max_new_tokens=1000), n=2))
             assert not engine.running
-            assert (await service.answers(service.work(tokens=[1], sampling=params())))[0].text == "a" * 8
+            assert (await answers(service, service.work(tokens=[1], sampling=params())))[0].text == "a" * 8
 
     asyncio.run(main())
 
@@ -225,7 +227,7 @@ def test_a_fault_of_ours_is_told_to_whoever_reads(monkeypatch: pytest.MonkeyPatc
 def test_what_the_engine_refuses_comes_first() -> None:
     async def main() -> None:
         async with serving(FakeEngine(max_queued=0)) as service:
-            (answer,) = await service.answers(service.work(tokens=[1], sampling=params()))
+            (answer,) = await answers(service, service.work(tokens=[1], sampling=params()))
             assert (answer.text, answer.finish.reason, answer.finish.code) == ("", "abort", 503)
 
     asyncio.run(main())
@@ -238,13 +240,13 @@ def test_abort_by_prefix() -> None:
             engine.hold()
             wanted = (("a", 2), ("ab", 1), ("b", 1))
             works = [service.work(tokens=[1], sampling=params(), id=id, n=n) for id, n in wanted]
-            tasks = [asyncio.create_task(service.answers(work)) for work in works]
+            tasks = [asyncio.create_task(answers(service, work)) for work in works]
             while len(engine.running) < 4:
                 await asyncio.sleep(0)
             assert service.abort("zzz") == service.abort("") == 0
             assert service.abort("a") == 3
-            answers: Sequence[Any] = await asyncio.gather(*tasks[:2])
-            assert [answer.finish.reason for some in answers for answer in some] == ["abort"] * 3
+            found: Sequence[Any] = await asyncio.gather(*tasks[:2])
+            assert [answer.finish.reason for some in found for answer in some] == ["abort"] * 3
             assert service.abort("", abort_all=True) == 1
             await tasks[2]
 
@@ -257,18 +259,18 @@ def test_an_id_is_used_by_one_at_a_time() -> None:
         async with serving(engine) as service:
             engine.hold()
             work = service.work(tokens=[1], sampling=params(), id="a", n=2)
-            task = asyncio.create_task(service.answers(work))
+            task = asyncio.create_task(answers(service, work))
             while len(engine.running) < 2:
                 await asyncio.sleep(0)
             for id, n in (("a", 1), ("a-1", 1)):
                 with pytest.raises(BadRequest, match="being served already"):
                     service.work(tokens=[1], sampling=params(), id=id, n=n)
             with pytest.raises(BadRequest, match="being served already"):
-                await service.answers(work)
+                await answers(service, work)
             assert len(engine.said(Request)) == 2
             engine.go()
             await task
-            await service.answers(work)
+            await answers(service, work)
 
     asyncio.run(main())
 
@@ -318,7 +320,7 @@ def test_flush_waits_for_quiet_as_long_as_it_may() -> None:
         async with serving(engine) as service:
             assert (await service.flush(0)).ok
             engine.hold()
-            task = asyncio.create_task(service.answers(service.work(tokens=[1], sampling=params())))
+            task = asyncio.create_task(answers(service, service.work(tokens=[1], sampling=params())))
             while not engine.running:
                 await asyncio.sleep(0)
             assert not (await service.flush(0)).ok
