@@ -3,7 +3,6 @@
 StemmaError                 something was wrong, and the message says what to do
 ├── BadRequest      400     the client can mend it; `field` names what was wrong
 │   └── TooLong     400     prompt, or prompt and answer, exceed a limit
-├── NotFound        404     no such model, request or adapter
 ├── Busy            503     the queue is full; try again later
 ├── EngineDead      503     the engine process died while the request was with it
 ├── ConfigError     —       an option has a value that cannot be served
@@ -37,12 +36,6 @@ class BadRequest(StemmaError):
 
 class TooLong(BadRequest):
     """The prompt, or prompt and answer together, exceed a limit."""
-
-
-class NotFound(StemmaError):
-    """The thing that was named does not exist here."""
-
-    status = 404
 
 
 class Busy(StemmaError):
