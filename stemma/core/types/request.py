@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from stemma.core.types.grammar import Grammar
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 
 
@@ -15,6 +16,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reques
     sampling: SamplingParams
     output: bytes = b""  # already generated and sent (resume): lengths, penalties and usage start from it
     logprobs: LogprobSpec | None = None
+    grammar: Grammar | None = None  # of the whole answer, `output` included
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] = 0  # larger goes first
     salt: str = ""  # keeps the cached prefixes of different tenants apart
     reply_to: int = 0  # which front waits
