@@ -21,6 +21,8 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached: int = 0  # prompt tokens whose keys and values were found, not computed
     output: int = 0
     retractions: int = 0  # how often it lost its row to others and came back
+    forced: int = 0  # output tokens that the grammar left no choice of
+    backend: str = ""  # which grammar backend held the answer to its grammar; empty: it had none
 
     @property
     def total(self) -> int:
