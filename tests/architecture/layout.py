@@ -25,7 +25,8 @@ ROOMS = {
     "front/server": Room((*NOUNS, "core/wire", "front/text", "front/service", "front/dialect"), 2400),
     "front/lang": Room((*NOUNS, "front/text"), 2250),
     "control/cache": Room(NOUNS, 1150),
-    "control/scheduler": Room((*NOUNS, "control/cache"), 2070),
+    "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
+    "control/grammar": Room(NOUNS, 1000),
     "device/ops": Room(NOUNS, 1000),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
     "device/weights": Room(("core/base", "core/config"), 730),
@@ -45,7 +46,9 @@ ROOMS = {
         ),
         1700,
     ),
-    "engine": Room((*NOUNS, "core/wire", "control/cache", "control/scheduler", "device/worker"), 910),
+    "engine": Room(
+        (*NOUNS, "core/wire", "control/cache", "control/grammar", "control/scheduler", "device/worker"), 910
+    ),
     "offline": Room((*NOUNS, "core/wire", "front/service", "front/dialect", "engine"), 270),
     "bench": Room(("core/base", "core/config"), 900),
     "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline", "bench"), 840),

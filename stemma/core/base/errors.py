@@ -2,7 +2,8 @@
 
 StemmaError                 something was wrong, and the message says what to do
 ├── BadRequest      400     the client can mend it; `field` names what was wrong
-│   └── TooLong     400     prompt, or prompt and answer, exceed a limit
+│   ├── TooLong     400     prompt, or prompt and answer, exceed a limit
+│   └── GrammarError 400    a grammar is wrong, too large, or uses what no backend serves
 ├── Busy            503     the queue is full; try again later
 ├── EngineDead      503     the engine process died while the request was with it
 ├── ConfigError     —       an option has a value that cannot be served
@@ -36,6 +37,10 @@ class BadRequest(StemmaError):
 
 class TooLong(BadRequest):
     """The prompt, or prompt and answer together, exceed a limit."""
+
+
+class GrammarError(BadRequest):
+    """A grammar that is wrong, exceeds a budget, or uses what no backend serves; the message names it."""
 
 
 class Busy(StemmaError):
