@@ -3,17 +3,21 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
-from stemma.core.types.step import RowResult, StepPlan, StepResult
+from stemma.core.types.step import Masks, RowResult, StepPlan, StepResult
 
-Step = Callable[[StepPlan], StepResult]
+Step = Callable[[StepPlan, Callable[[], Masks]], StepResult]
 
 log = logging.getLogger(__name__)
 
 
 class PendingStep(Protocol):
     """A step on its way."""
+
+    def sample(self, masks: Masks) -> None:
+        """What a masked plan waits for between its forward pass and its samples. Called once."""
 
     def wait(self) -> StepResult:
         """Blocks until the step has landed."""
@@ -23,20 +27,24 @@ class Executor(Protocol):
     """One device, or later many ranks. Plans are computed in the order of their launches."""
 
     def launch(self, plan: StepPlan) -> PendingStep:
-        """Queue a plan; may return before it is computed."""
+        """Queue a plan's forward pass, and its samples unless masks are to come; may return before it is computed."""
 
     def close(self) -> None:
         """Nothing is launched afterwards."""
 
 
 class LocalStep:
-    """A step in the executor's thread, or (already done) in the loop's own."""
+    """A step in the executor's thread or, once it is waited for, in the loop's own."""
 
-    def __init__(self, future: "Future[StepResult]"):
-        self._future = future
+    def __init__(self, masks: "Future[Masks]", result: Callable[[], StepResult]):
+        self._masks = masks
+        self._result = result
+
+    def sample(self, masks: Masks) -> None:
+        self._masks.set_result(masks)
 
     def wait(self) -> StepResult:
-        return self._future.result()
+        return self._result()
 
 
 class LocalExecutor:
@@ -49,27 +57,29 @@ class LocalExecutor:
     def __init__(self, step: Step, depth: int):
         self._step = step
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device") if depth > 1 else None
+        self._masks: Future[Masks] = Future()  # of the last step
 
     def launch(self, plan: StepPlan) -> LocalStep:
-        if self._thread is not None:
-            return LocalStep(self._thread.submit(isolate, self._step, plan))
-        done: Future[StepResult] = Future()
-        done.set_result(isolate(self._step, plan))
-        return LocalStep(done)
+        self._masks = Future()
+        if not plan.is_masked:
+            self._masks.set_result({})
+        run = partial(isolate, self._step, plan, self._masks.result)
+        return LocalStep(self._masks, run if self._thread is None else self._thread.submit(run).result)
 
     def close(self) -> None:
+        self._masks.cancel()  # when the loop died before it said them, nobody ever would
         if self._thread is not None:
             self._thread.shutdown()
 
 
-def isolate(step: Step, plan: StepPlan) -> StepResult:
+def isolate(step: Step, plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
     """Run a step; when it raises, run each row alone, so that a fault fails its own row and no other.
 
     Running a row again changes nothing: the same keys and values go to the same slots, and the token
     at a position is a pure function of logits and seed.
     """
     try:
-        return step(plan)
+        return step(plan, masks)
     except Exception as error:
         log.exception("step %d failed", plan.step)
         if len(plan.rows) == 1:
@@ -78,5 +88,5 @@ def isolate(step: Step, plan: StepPlan) -> StepResult:
     results: list[RowResult] = []
     for row in plan.rows:
         seats = tuple(seat for seat in plan.seats if seat.row == row.row)
-        results += isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,))).rows
+        results += isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,)), masks).rows
     return StepResult(step=plan.step, rows=tuple(results))

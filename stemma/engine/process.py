@@ -47,6 +47,7 @@ def main() -> int:
         while True:
             loop.turn()
     finally:
+        loop.executor.close()
         channel.close()
 
 

@@ -1,9 +1,15 @@
 """The record between control and device: a plan goes down, a result comes up."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
+
+# By row: which tokens may be drawn, 32 to a word. Token t is allowed when bit t % 32 of little-endian word t // 32
+# is set. A row without a mask is free.
+Masks = Mapping[int, bytes]
 
 
 class Seat(Struct, frozen=True, kw_only=True, array_like=True):
@@ -27,6 +33,7 @@ class RowPlan(Struct, frozen=True, array_like=True):
     pages: tuple[int, ...]  # pages appended to the row's table by this step
     samples: bool  # the last position yields the token at start + count
     score_from: int = -1  # first position p of this span whose successor p + 1 is a prompt token to score; -1: none
+    given: bytes = b""  # packed tokens from `start` on, in place of what was drawn; may reach beyond this span
 
 
 class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
@@ -35,6 +42,7 @@ class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
     step: int
     seats: tuple[Seat, ...] = ()
     rows: tuple[RowPlan, ...] = ()
+    is_masked: bool = False  # masks follow, made while the forward pass runs
 
     @property
     def tokens(self) -> int:

@@ -80,14 +80,15 @@ class RowTable:
             row = self[part.row]
             if row.step != plan.step:
                 row.pages.write(row.pages.length, torch.tensor(part.pages, dtype=torch.int64))
+                if part.given:
+                    row.tokens.write(part.start, unpacked(part.given))
                 row.step = plan.step
             self._check(part, row)
 
     def _seated(self, seat: Seat) -> Row:
-        tokens = torch.from_numpy(np.frombuffer(seat.tokens, "<i4").astype(np.int64))
         bias = seat.sampling.logit_bias
         return Row(
-            tokens=Tape.of(tokens),
+            tokens=Tape.of(unpacked(seat.tokens)),
             pages=Tape.of(torch.tensor(seat.pages, dtype=torch.int64)),
             prompt_len=seat.prompt_len,
             sampling=seat.sampling,
@@ -109,3 +110,7 @@ class RowTable:
             raise Bug(f"row {part.row} is to draw the token at {end}, inside its prompt of {row.prompt_len}")
         if end > row.pages.length * self.page_size:
             raise Bug(f"row {part.row} is to compute up to {end} on {row.pages.length} pages of {self.page_size}")
+
+
+def unpacked(tokens: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(tokens, "<i4").astype(np.int64))

@@ -6,9 +6,10 @@ token and its bits are a function of (its logits, its seed, the position) whatev
 S places of one slice, V vocabulary
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,9 +31,18 @@ class Verdict:
     scores: Sequence[Score | None]
 
 
-def drawn(places: Sequence[Place], rows: Sequence[Row], logits_SV: Tensor, seed: int) -> Verdict:
-    """Draw the token of each place, and let its row remember it. `seed` is for rows that brought none."""
-    finite_S, tokens_S = is_finite(logits_SV), logits_SV.argmax(-1)
+def drawn(
+    places: Sequence[Place], rows: Sequence[Row], logits_SV: Tensor, masks: Mapping[int, bytes], seed: int
+) -> Verdict:
+    """Draw the token of each place, and let its row remember it.
+
+    `masks`, by the part of the plan, say which tokens may be drawn. `seed` is for rows that brought none.
+    """
+    finite_S = is_finite(logits_SV)
+    for at, place in enumerate(places):
+        if place.part in masks:
+            logits_SV[at] = masked(logits_SV[at], masks[place.part])
+    tokens_S = logits_SV.argmax(-1)
     scores: list[Score | None] = []
     for at, (place, row) in enumerate(zip(places, rows, strict=True)):
         if row.sampling.is_greedy and row.logprobs is None and not changes_logits(row, place.position):
@@ -67,6 +77,12 @@ def scored(places: Sequence[Place], rows: Sequence[Row], logits_SV: Tensor) -> V
         for at, row in enumerate(rows)
     ]
     return Verdict(places, tokens_S, finite_S, scores)
+
+
+def masked(logits_V: Tensor, words: bytes) -> Tensor:
+    """The logits with minus infinity for every token whose bit is not set."""
+    bits = np.unpackbits(np.frombuffer(words, np.uint8), count=len(logits_V), bitorder="little")
+    return logits_V.where(torch.from_numpy(bits).bool(), -torch.inf)
 
 
 def is_finite(logits_SV: Tensor) -> Tensor:

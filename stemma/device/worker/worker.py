@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.ledger import HEAD_ROWS
-from stemma.core.types.step import StepPlan, StepResult
+from stemma.core.types.step import Masks, StepPlan, StepResult
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
@@ -41,11 +41,12 @@ class Worker:
         self._rows = RowTable(config.cache.page_size, config.model.vocab_size)
         self._seed = config.seed
 
-    def step(self, plan: StepPlan) -> StepResult:
+    def step(self, plan: StepPlan, masks: Callable[[], Masks] = dict) -> StepResult:
+        """`masks` is called when the forward pass is done, and may block."""
         began = time.perf_counter()
         with torch.inference_mode():
             self._rows.apply(plan)
-            rows = self.sample(plan, self.forward(plan)).wait() if plan.rows else ()
+            rows = self.sample(plan, self.forward(plan), masks()).wait() if plan.rows else ()
         return StepResult(step=plan.step, rows=rows, seconds=time.perf_counter() - began)
 
     def forward(self, plan: StepPlan) -> Tensor:
@@ -54,10 +55,11 @@ class Worker:
         batch = forward_batch(plan, places, self._rows, self._attention)
         return self._model.forward(batch)[batch.sample_at_S]
 
-    def sample(self, plan: StepPlan, hidden_SD: Tensor) -> PendingStep:
+    def sample(self, plan: StepPlan, hidden_SD: Tensor, masks: Masks) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         to_draw, to_score = drawn_places(plan), scored_places(plan, self._rows)
-        draws = self._judged(plan, to_draw, hidden_SD[: len(to_draw)], partial(drawn, seed=self._seed))
+        by_part = {at: masks[part.row] for at, part in enumerate(plan.rows) if part.row in masks}
+        draws = self._judged(plan, to_draw, hidden_SD[: len(to_draw)], partial(drawn, masks=by_part, seed=self._seed))
         scores = self._judged(plan, to_score, hidden_SD[len(to_draw) :], scored)
         return PendingStep(plan, draws, scores)
 

@@ -2,8 +2,9 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import drawn, is_finite
 
+NO_MASKS: Mapping[int, bytes] = {}
 KINDS = [
     SamplingParams(temperature=0.0),
     SamplingParams(temperature=0.7, sampling_seed=3),
@@ -31,13 +33,13 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def results(logits_SV: Tensor, seats: list[Seat]) -> tuple[RowResult, ...]:
-    """What is drawn for seat i from row i of the logits."""
+def results(logits_SV: Tensor, seats: list[Seat], masks: Mapping[int, bytes] = NO_MASKS) -> tuple[RowResult, ...]:
+    """What is drawn for seat i from row i of the logits, of which its mask, if it has one, leaves some."""
     table = RowTable(page_size=1, vocab_size=logits_SV.shape[1])
     parts = [RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats]
     plan = StepPlan(step=0, seats=tuple(seats), rows=tuple(parts))
     table.apply(plan)
-    verdict = drawn(drawn_places(plan), [table[seat.row] for seat in seats], logits_SV, seed=0)
+    verdict = drawn(drawn_places(plan), [table[seat.row] for seat in seats], logits_SV.clone(), masks, seed=0)
     return PendingStep(plan, [verdict], []).wait()
 
 
@@ -91,3 +93,30 @@ def test_a_wide_range_of_logits_does_not_overflow() -> None:
     (result,) = results(torch.tensor([[3e38, -3e38, 0.0]]), [seat(0, sampling, LogprobSpec(), [1])])
     assert result.tokens == (0,)
     assert result.logprobs[0].logprob == 0.0
+
+
+@pytest.mark.parametrize("width", [33, 517, 4097])
+def test_a_masked_row_draws_what_it_would_draw_were_the_others_not_there(width: int) -> None:
+    logits_SV = torch.randn(8, width, generator=torch.Generator().manual_seed(width)) * 4
+    allowed_SV = torch.rand(8, width, generator=torch.Generator().manual_seed(1)) < 0.1
+    allowed_SV[:, width - 1] = True
+    seats = [seat(row, KINDS[row % 4], LogprobSpec(top=2), [row + 1, row + 2]) for row in range(8)]
+    free = results(logits_SV, seats)
+    without_SV = torch.where(allowed_SV, logits_SV, torch.tensor(-1e30))
+    alone = [results(without_SV[at : at + 1], [seats[at]])[0] for at in range(8)]
+    masks = {at: words(allowed_SV[at]) for at in (0, 1, 2, 3, 6)}
+    found = results(logits_SV, seats, masks)
+    for at in range(8):
+        if at not in masks:
+            assert found[at] == free[at]
+        else:
+            assert found[at].tokens == alone[at].tokens and allowed_SV[at, found[at].tokens[0]]
+            assert found[at].logprobs[0].logprob == alone[at].logprobs[0].logprob
+
+
+def words(allowed_V: Tensor) -> bytes:
+    """Bit t % 32 of word t // 32, spelled out."""
+    packed = [0] * (len(allowed_V) // 32 + 1)
+    for token in allowed_V.nonzero().flatten().tolist():
+        packed[token // 32] |= 1 << token % 32
+    return np.array(packed, "<u4").tobytes()

@@ -174,6 +174,16 @@ def test_an_empty_plan_only_seats(worker: Worker) -> None:
     assert (result.step, result.rows) == (3, ())
 
 
+def test_tokens_that_are_given_take_the_place_of_those_that_were_drawn(worker: Worker) -> None:
+    seat = Seat(row=0, tokens=pack([5, 9, 2]), prompt_len=3, pages=(4,), sampling=GREEDY)
+    worker.step(StepPlan(step=1, seats=(seat,), rows=(RowPlan(0, 0, 3, (), True),)))
+    given = RowPlan(0, 3, 4, (2,), True, given=pack([7, 8, 1, 6]))
+    (found,) = worker.step(StepPlan(step=2, rows=(given,))).rows
+    whole = Seat(row=1, tokens=pack([5, 9, 2, 7, 8, 1, 6]), prompt_len=3, pages=(7, 1), sampling=GREEDY)
+    (expected,) = worker.step(StepPlan(step=3, seats=(whole,), rows=(RowPlan(1, 0, 7, (), True),))).rows
+    assert found.tokens == expected.tokens
+
+
 def test_seconds_are_measured(worker: Worker) -> None:
     seat = Seat(row=0, tokens=pack([1]), prompt_len=1, pages=(4,), sampling=GREEDY)
     assert worker.step(StepPlan(step=1, seats=(seat,), rows=(RowPlan(0, 0, 1, (), True),))).seconds > 0
