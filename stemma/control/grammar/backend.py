@@ -1,0 +1,9 @@
+"""The libraries that know grammars, by name."""
+
+from stemma.control.grammar.matcher import BackendMaker
+from stemma.core.base.registry import Registry
+
+BACKENDS: Registry[BackendMaker] = Registry(
+    "grammar backend",
+    {"llguidance": "stemma.control.grammar.llguidance:LLGuidanceBackend"},
+)

@@ -1,0 +1,90 @@
+"""Grammars are compiled beside the loop, which never waits for one."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from stemma.control.grammar.backend import BACKENDS
+from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
+from stemma.core.base.errors import Bug, GrammarError
+from stemma.core.types.grammar import Grammar
+
+NICE = 10  # the worker takes what the computing threads leave
+CACHED = 256  # grammars, the failed ones too
+
+
+class Compilation:
+    """One grammar on its way. Written by the worker once, read by everybody who asked for it."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self) -> None:
+        self._outcome: Compiled | GrammarError | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._outcome is not None
+
+    def result(self) -> Compiled:
+        """Raises GrammarError, which says why there is none."""
+        if self._outcome is None:
+            raise Bug("a grammar was asked for before it was ready")
+        if isinstance(self._outcome, GrammarError):
+            raise self._outcome
+        return self._outcome
+
+    def settle(self, outcome: Compiled | GrammarError) -> None:
+        self._outcome = outcome
+
+
+class Compiler:
+    """Compiles grammars for one vocabulary on one thread, and remembers them.
+
+    `wake` is called on that thread whenever a compilation becomes ready. The library and its tokenizer are loaded by
+    the first grammar, on that thread too: who sends none pays nothing.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, backend: str, wake: Callable[[], None]):
+        self._vocabulary = vocabulary
+        self._backend = backend
+        self._wake = wake
+        self._known: OrderedDict[Grammar, Compilation] = OrderedDict()
+        self._line: SimpleQueue[tuple[Grammar, Compilation] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, grammar: Grammar) -> Compilation:
+        """Never blocks. Called by one thread only."""
+        known = self._known.get(grammar)
+        if known is None:
+            known = self._known[grammar] = Compilation()
+            self._line.put((grammar, known))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="grammar", daemon=True)
+                self._thread.start()
+        self._known.move_to_end(grammar)
+        if len(self._known) > CACHED:
+            self._known.popitem(last=False)
+        return known
+
+    def close(self) -> None:
+        """Ends the worker after the grammar that it is at."""
+        if self._thread is not None:
+            self._line.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)  # on Linux: of this thread alone
+        backend: Backend | None = None
+        while (job := self._line.get()) is not None:
+            grammar, compilation = job
+            try:
+                backend = backend or BACKENDS[self._backend](self._vocabulary)
+                compilation.settle(backend.compile(grammar))
+            except GrammarError as error:
+                compilation.settle(error)
+            except Exception as error:  # whatever a library may raise hurts this grammar only
+                compilation.settle(GrammarError(f"{grammar.kind}: {self._backend} failed: {error!r}"))
+            self._wake()

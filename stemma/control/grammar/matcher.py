@@ -1,0 +1,89 @@
+"""The seam between the engine and the libraries that know grammars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemma.core.base.errors import CheckpointError
+from stemma.core.types.grammar import Grammar
+
+
+@dataclass(slots=True, frozen=True)
+class Vocabulary:
+    """The tokens that grammars are made of.
+
+    `size` is the model's, which may be padded beyond the tokenizer. `stop_ids` end an answer: they are allowed
+    where a grammar may end, and nowhere else. Special tokens other than these appear only where a grammar names them.
+    """
+
+    tokenizer_json: str
+    size: int
+    stop_ids: tuple[int, ...]
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, size: int, stop_ids: Sequence[int]) -> "Vocabulary":
+        path = Path(folder) / "tokenizer.json"
+        try:
+            return cls(path.read_text(encoding="utf-8"), size, tuple(stop_ids))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read, and grammars need it: {error.strerror}") from error
+
+    @property
+    def words(self) -> int:
+        """Of a mask, 32 tokens each."""
+        return -(-self.size // 32)
+
+
+class Matcher(Protocol):
+    """How far one answer has come. Owned by its sequence; not for two threads at once."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer may end here; then, and only then, the stop ids are in the mask."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing but the end may follow, or it has ended."""
+        ...
+
+    def fill_mask(self, words: NDArray[np.uint32]) -> None:
+        """Write all of `words`: bit `t % 32` of word `t // 32` says whether token `t` may come next.
+
+        Raises GrammarError when the grammar proves too costly at this place.
+        """
+        ...
+
+    def accept(self, token: int) -> bool:
+        """Go on by one token. False, and nothing has changed: it may not come here."""
+        ...
+
+    def forced(self) -> bytes:
+        """The text that must come next, whole characters only; empty when there is a choice."""
+        ...
+
+
+class Compiled(Protocol):
+    """A grammar ready for any number of answers."""
+
+    def matcher(self) -> Matcher:
+        """A fresh one, at the beginning of an answer."""
+        ...
+
+
+class Backend(Protocol):
+    """A library that knows grammars, with one vocabulary."""
+
+    def compile(self, grammar: Grammar) -> Compiled:
+        """Raises GrammarError that names what it cannot serve."""
+        ...
+
+
+class BackendMaker(Protocol):
+    """How one is built; it may read the tokenizer for seconds."""
+
+    def __call__(self, vocabulary: Vocabulary) -> Backend: ...

@@ -1,0 +1,72 @@
+"""Compiling beside the loop: nothing blocks, everything is remembered, whatever fails is told."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemma.control.grammar.compiler import Compilation, Compiler
+from stemma.control.grammar.matcher import Vocabulary
+from stemma.core.base.errors import Bug, CheckpointError, GrammarError
+from stemma.core.config.embedded import embedded_model_path
+from stemma.core.types.grammar import Grammar
+
+
+class Bell:
+    """Waits for a compilation as the loop would."""
+
+    def __init__(self, backend: str = "llguidance"):
+        self.rung = threading.Event()
+        vocabulary = Vocabulary.from_folder(embedded_model_path(), 2048, (2043,))
+        self.compiler = Compiler(vocabulary, backend, self.rung.set)
+
+    def wait(self, grammar: Grammar) -> Compilation:
+        found = self.compiler.start(grammar)
+        while not found.ready:
+            assert self.rung.wait(30)
+            self.rung.clear()
+        return found
+
+
+def test_a_grammar_becomes_ready_and_is_remembered() -> None:
+    bell = Bell()
+    grammar = Grammar("regex", "a|b")
+    found = bell.wait(grammar)
+    words = np.zeros(64, np.uint32)
+    matcher = found.result().matcher()
+    matcher.fill_mask(words)
+    assert sum(int(word).bit_count() for word in words) == 2
+    assert bell.compiler.start(grammar) is found
+    bell.compiler.close()
+
+
+def test_a_wrong_grammar_says_why() -> None:
+    bell = Bell()
+    with pytest.raises(GrammarError, match="uniqueItems"):
+        bell.wait(Grammar("json_schema", '{"type": "array", "uniqueItems": true}')).result()
+    with pytest.raises(GrammarError, match="JSON"):
+        bell.wait(Grammar("json_schema", '{"type": ')).result()
+    bell.compiler.close()
+
+
+def test_nobody_asks_too_early() -> None:
+    with pytest.raises(Bug):
+        Compilation().result()
+
+
+def test_a_missing_tokenizer_hurts_each_grammar_and_not_the_thread() -> None:
+    rung = threading.Event()
+    compiler = Compiler(Vocabulary("no tokenizer", 10, (0,)), "llguidance", rung.set)
+    for source in ("a", "b"):
+        found = compiler.start(Grammar("regex", source))
+        assert rung.wait(30)
+        rung.clear()
+        with pytest.raises(GrammarError, match="llguidance failed"):
+            found.result()
+    compiler.close()
+
+
+def test_no_folder_no_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        Vocabulary.from_folder(tmp_path, 10, (0,))
