@@ -90,12 +90,30 @@ def test_a_matrix_of_whole_panels_is_packed_where_it_lies() -> None:
 @every_width
 def test_add_rms_norm(body: Body, dtype: torch.dtype, width: int) -> None:
     weight = random(width, dtype=dtype, seed=1)
-    for part in (0, 1):
-        assert_like_the_reference(
-            lambda ops, x, which=part: ops.add_rms_norm(x, x * 2, weight, 1e-6)[which],  # type: ignore[misc]
-            body,
-            random(CROWDS[-1], width, dtype=dtype),
-        )
+    for part, factor in ((0, 2), (1, 2), (0, None), (1, None)):
+
+        def norm(ops: Ops, x: Tensor, part: int = part, factor: int | None = factor) -> Tensor:
+            return ops.add_rms_norm(x, None if factor is None else x * factor, weight, 1e-6)[part]
+
+        assert_like_the_reference(norm, body, random(CROWDS[-1], width, dtype=dtype))
+
+
+@every_body
+@every_type
+@every_width
+def test_take(body: Body, dtype: torch.dtype, width: int) -> None:
+    x, places = random(CROWDS[-1], width, dtype=dtype), torch.tensor([49, 0, 7, 7])
+    assert torch.equal(ops_of(body.kernels).take(x, places), x[places])
+
+
+@every_body
+@every_type
+def test_logits_stay_in_float32(body: Body, dtype: torch.dtype) -> None:
+    weight, ops, x = random(97, 80, dtype=dtype, seed=1), ops_of(body.kernels), random(CROWDS[-1], 80, dtype=dtype)
+    found = ops.logits(x, ops.pack(weight.clone()))
+    torch.testing.assert_close(found, x.double().matmul(weight.double().T).float(), atol=3e-5, rtol=0)
+    for rows in CROWDS:
+        assert torch.equal(ops.logits(x[-rows:], ops.pack(weight.clone())), found[-rows:])
 
 
 @every_body
@@ -104,14 +122,13 @@ def test_add_rms_norm(body: Body, dtype: torch.dtype, width: int) -> None:
 @pytest.mark.parametrize("is_normed", [True, False])
 def test_norm_rotate(body: Body, dtype: torch.dtype, width: int, turned: int, is_normed: bool) -> None:
     weight = random(2 * width, dtype=dtype, seed=1) if is_normed else None
-    angle = random(1, 1, turned // 2, dtype=torch.float32, seed=2)
-    cos, sin = torch.cat([angle.cos()] * 2, -1), torch.cat([-angle.sin(), angle.sin()], -1)
+    angle = random(CROWDS[-1], turned // 2, dtype=torch.float32, seed=2)
+    cos, sin, places = angle.cos(), angle.sin(), torch.arange(CROWDS[-1])
     assert_like_the_reference(
-        lambda ops, x: ops.norm_rotate(
-            x[:, :5], weight, 3, 1e-6, cos.expand(len(x), -1, -1), sin.expand(len(x), -1, -1)
-        ),
+        # The rows of a crowd are the last ones, each at the position of its place.
+        lambda ops, x: ops.norm_rotate(x[:, 1:6], weight, 3, 1e-6, cos, sin, x[:, 0, 0].long()),
         body,
-        random(CROWDS[-1], 7, width, dtype=dtype),
+        torch.cat([places.view(-1, 1, 1).expand(-1, 1, width), random(CROWDS[-1], 7, width, dtype=dtype)], dim=1),
     )
 
 

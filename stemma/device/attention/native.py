@@ -15,7 +15,7 @@ from stemma.core.config.model import ModelSpec
 from stemma.device.attention.backend import AttentionPlan, Span
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.cpu.bodies import side_by_side
-from stemma.device.ops.cpu.library import load
+from stemma.device.ops.cpu.library import empty, load
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,7 +51,7 @@ class NativeAttention:
         keys, values = self.pool.keys[layer], self.pool.values[layer]
         q_TNH, k_TKH, v_TKH = side_by_side(q_TNH), side_by_side(k_TKH), side_by_side(v_TKH)
         tokens, heads, width = q_TNH.shape
-        out_TNH = q_TNH.new_empty(tokens, heads, width)
+        out_TNH = empty(tokens, heads, width, dtype=q_TNH.dtype)
         self._attend[q_TNH.dtype, keys.dtype](
             out_TNH.data_ptr(),
             q_TNH.data_ptr(),

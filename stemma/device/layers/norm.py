@@ -18,7 +18,7 @@ class RMSNorm(nn.Module):
         self.eps = build.spec.norm_eps
         self._norm = build.ops.add_rms_norm
 
-    def forward(self, x_TD: Tensor, skip_TD: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_TD: Tensor, skip_TD: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._norm(x_TD, skip_TD, self.weight, self.eps)
 
 

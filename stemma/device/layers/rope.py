@@ -1,6 +1,6 @@
 """Rotary position embedding and its stretched forms.
 
-Shapes: T tokens, R pairs that are rotated, W rotated width, P positions.
+Shapes: T tokens, R pairs that are rotated, P positions.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.device.ops.reference.pieces import exact
 
-Angles = tuple[Tensor, Tensor]  # cosines and sines, [T, 1, W]
+Angles = tuple[Tensor, Tensor, Tensor]  # cosines and sines of every position [P, R], the step's positions [T]
 
 
 class Rotary:
@@ -30,8 +30,7 @@ class Rotary:
 
     def angles(self, positions_T: Tensor) -> Angles:
         """What a step's heads are turned by, for all layers."""
-        cos_TR, sin_TR = self.cos_PR.index_select(0, positions_T), self.sin_PR.index_select(0, positions_T)
-        return torch.cat([cos_TR, cos_TR], -1).unsqueeze(1), torch.cat([-sin_TR, sin_TR], -1).unsqueeze(1)
+        return self.cos_PR, self.sin_PR, positions_T
 
 
 def _powers(theta: float, width: int) -> Tensor:

@@ -5,7 +5,6 @@ Shapes: T tokens of the step, S sampled positions, D model width, V vocabulary.
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from stemma.device.layers.attention import SelfAttention
@@ -27,7 +26,9 @@ class Block(nn.Module):
         self.middle_norm = RMSNorm(build, build.spec.hidden)
         self.mlp = GatedMLP(build)
 
-    def forward(self, x_TD: Tensor, skip_TD: Tensor, angles: Angles, batch: ForwardBatch) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x_TD: Tensor, skip_TD: Tensor | None, angles: Angles, batch: ForwardBatch
+    ) -> tuple[Tensor, Tensor]:
         x_TD, skip_TD = self.input_norm(x_TD, skip_TD)
         x_TD, skip_TD = self.middle_norm(self.attention(x_TD, angles, batch), skip_TD)
         return self.mlp(x_TD), skip_TD
@@ -59,11 +60,11 @@ class Llama(nn.Module):
         self.final_norm = RMSNorm(build, spec.hidden)
         self.head = None if spec.tied else Linear(build, spec.hidden, spec.vocab_size)
         self._rotary = build.rotary
-        self._linear = build.ops.linear
+        self._logits = build.ops.logits
 
     def forward(self, batch: ForwardBatch) -> Tensor:
         x_TD: Tensor = self.embedding(batch.tokens_T)
-        skip_TD = torch.zeros_like(x_TD)
+        skip_TD: Tensor | None = None
         angles = self._rotary.angles(batch.positions_T)
         for block in self.blocks:
             x_TD, skip_TD = block(x_TD, skip_TD, angles, batch)
@@ -72,4 +73,4 @@ class Llama(nn.Module):
 
     def logits(self, hidden_SD: Tensor) -> Tensor:
         head = self.head or self.embedding
-        return self._linear(hidden_SD, head.weight, None).float()
+        return self._logits(hidden_SD, head.weight)

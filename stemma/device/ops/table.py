@@ -19,7 +19,9 @@ _REFERENCE = "stemma.device.ops.reference"
 _PLACES = {
     "pack": f"{_REFERENCE}.linear:pack",
     "embed": f"{_REFERENCE}.embed:embed",
+    "take": f"{_REFERENCE}.embed:take",
     "linear": f"{_REFERENCE}.linear:linear",
+    "logits": f"{_REFERENCE}.linear:logits",
     "add_rms_norm": f"{_REFERENCE}.norm:add_rms_norm",
     "norm_rotate": f"{_REFERENCE}.heads:norm_rotate",
     "gated": f"{_REFERENCE}.activation:gated",
@@ -29,13 +31,15 @@ _NATIVE = "stemma.device.ops.cpu.bodies"
 
 @dataclass(slots=True, frozen=True)
 class Ops:
-    """The bodies in use, chosen once at start. Matrices are packed before `embed` and `linear` see them."""
+    """The bodies in use, chosen once at start. Matrices are packed before `embed`, `linear` and `logits` see them."""
 
     pack: Callable[[Tensor], Tensor]
     embed: Callable[[Tensor, Tensor], Tensor]
+    take: Callable[[Tensor, Tensor], Tensor]
     linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-    norm_rotate: Callable[[Tensor, Tensor | None, int, float, Tensor, Tensor], Tensor]
+    logits: Callable[[Tensor, Tensor], Tensor]
+    add_rms_norm: Callable[[Tensor, Tensor | None, Tensor, float], tuple[Tensor, Tensor]]
+    norm_rotate: Callable[[Tensor, Tensor | None, int, float, Tensor, Tensor, Tensor], Tensor]
     gated: Callable[[Tensor, str], Tensor]
 
 

@@ -258,7 +258,8 @@ template <class T, class P> struct Attention {
                                num_spans, q_stride, k_stride, v_stride, heads, kv_heads, width, page_size, window,    \
                                scale};                                                                                \
         one.run(tokens, threads);                                                                                     \
-    }
+    }                                                                                                                 \
+    REPLAYABLE(name)
 ATTEND(float, float, attend_float32_float32)
 ATTEND(float, bf16, attend_float32_bfloat16)
 ATTEND(bf16, float, attend_bfloat16_float32)

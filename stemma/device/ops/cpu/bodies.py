@@ -1,14 +1,14 @@
 """Native bodies of the ops, for float32 and bfloat16. As many threads work as torch is told to use.
 
-Shapes: T rows, I inputs, O outputs, D model width, X heads, H width of a head, W rotated width, J twice the width of
-a feed-forward layer.
+Shapes: T rows, S some of them, I inputs, O outputs, D model width, X heads, H width of a head, P positions, R rotated
+pairs, J twice the width of a feed-forward layer.
 """
 
 import torch
 from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
-from stemma.device.ops.cpu.library import Library
+from stemma.device.ops.cpu.library import Library, empty
 from stemma.device.ops.reference.activation import gated as gated_by_torch
 
 PANEL = 64  # outputs that stand together in a packed matrix
@@ -16,9 +16,9 @@ _UNIT_BYTES = 4
 
 
 def pack(library: Library, weight_OI: Tensor) -> Tensor:
-    """The matrix laid out for `linear` and `embed`, in its own memory where no filling is needed.
+    """The matrix laid out for `linear`, `logits` and `embed`, in its own memory where no filling is needed.
 
-    The answer has the shape of the matrix, and only these two can read it.
+    The answer has the shape of the matrix, and only these three can read it.
     """
     outputs, inputs = weight_OI.shape
     units, panels = ceil_div(inputs * weight_OI.itemsize, _UNIT_BYTES), ceil_div(outputs, PANEL)
@@ -32,7 +32,7 @@ def pack(library: Library, weight_OI: Tensor) -> Tensor:
 
 def embed(library: Library, tokens_T: Tensor, table_OI: Tensor) -> Tensor:
     rows, width = len(tokens_T), table_OI.shape[1]
-    out_TI = table_OI.new_empty(rows, width)
+    out_TI = empty(rows, width, dtype=table_OI.dtype)
     row_bytes = width * table_OI.itemsize
     library.embed(
         out_TI.data_ptr(),
@@ -46,10 +46,24 @@ def embed(library: Library, tokens_T: Tensor, table_OI: Tensor) -> Tensor:
     return out_TI
 
 
+def take(library: Library, x_TD: Tensor, places_S: Tensor) -> Tensor:
+    x_TD = x_TD.contiguous()
+    out_SD = empty(len(places_S), x_TD.shape[1], dtype=x_TD.dtype)
+    library.take(
+        out_SD.data_ptr(),
+        x_TD.data_ptr(),
+        places_S.data_ptr(),
+        len(places_S),
+        x_TD.shape[1] * x_TD.itemsize,
+        torch.get_num_threads(),
+    )
+    return out_SD
+
+
 def linear(library: Library, x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     x_TI = x_TI.contiguous()
     (rows, inputs), outputs = x_TI.shape, weight_OI.shape[0]
-    out_TO = x_TI.new_empty(rows, outputs)
+    out_TO = empty(rows, outputs, dtype=x_TI.dtype)
     library.linear[x_TI.dtype](
         out_TO.data_ptr(),
         x_TI.data_ptr(),
@@ -63,16 +77,28 @@ def linear(library: Library, x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | N
     return out_TO
 
 
+def logits(library: Library, x_TI: Tensor, weight_OI: Tensor) -> Tensor:
+    x_TI = x_TI.contiguous()
+    (rows, inputs), outputs = x_TI.shape, weight_OI.shape[0]
+    out_TO = empty(rows, outputs, dtype=torch.float32)
+    library.logits[x_TI.dtype](
+        out_TO.data_ptr(), x_TI.data_ptr(), weight_OI.data_ptr(), rows, inputs, outputs, torch.get_num_threads()
+    )
+    return out_TO
+
+
 def add_rms_norm(
-    library: Library, x_TD: Tensor, skip_TD: Tensor, weight_D: Tensor, eps: float
+    library: Library, x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    x_TD, skip_TD = x_TD.contiguous(), skip_TD.contiguous()
-    out_TD, sum_TD = torch.empty_like(x_TD), torch.empty_like(x_TD)
+    x_TD = x_TD.contiguous()
+    out_TD, sum_TD = empty(*x_TD.shape, dtype=x_TD.dtype), x_TD
+    if skip_TD is not None:
+        skip_TD, sum_TD = skip_TD.contiguous(), empty(*x_TD.shape, dtype=x_TD.dtype)
     library.add_rms_norm[x_TD.dtype](
         out_TD.data_ptr(),
         sum_TD.data_ptr(),
         x_TD.data_ptr(),
-        skip_TD.data_ptr(),
+        None if skip_TD is None else skip_TD.data_ptr(),
         weight_D.data_ptr(),
         *x_TD.shape,
         eps,
@@ -87,24 +113,26 @@ def norm_rotate(
     weight_2H: Tensor | None,
     queries: int,
     eps: float,
-    cos_T1W: Tensor,
-    sin_T1W: Tensor,
+    cos_PR: Tensor,
+    sin_PR: Tensor,
+    positions_T: Tensor,
 ) -> Tensor:
-    x_TXH, cos_T1W, sin_T1W = side_by_side(x_TXH), cos_T1W.contiguous(), sin_T1W.contiguous()
+    x_TXH = side_by_side(x_TXH)
     rows, heads, width = x_TXH.shape
-    out_TXH = x_TXH.new_empty(rows, heads, width)
+    out_TXH = empty(rows, heads, width, dtype=x_TXH.dtype)
     library.norm_rotate[x_TXH.dtype](
         out_TXH.data_ptr(),
         x_TXH.data_ptr(),
         None if weight_2H is None else weight_2H.data_ptr(),
-        cos_T1W.data_ptr(),
-        sin_T1W.data_ptr(),
+        cos_PR.data_ptr(),
+        sin_PR.data_ptr(),
+        positions_T.data_ptr(),
         rows,
         x_TXH.stride(0),
         heads,
         queries,
         width,
-        cos_T1W.shape[2],
+        cos_PR.shape[1],
         eps,
         torch.get_num_threads(),
     )
@@ -117,7 +145,7 @@ def gated(library: Library, gate_up_TJ: Tensor, activation: str) -> Tensor:
         return gated_by_torch(gate_up_TJ, activation)
     x_TJ = gate_up_TJ.contiguous()
     rows, width = x_TJ.shape[0], x_TJ.shape[1] // 2
-    out_TI = x_TJ.new_empty(rows, width)
+    out_TI = empty(rows, width, dtype=x_TJ.dtype)
     library.gated[x_TJ.dtype](out_TI.data_ptr(), x_TJ.data_ptr(), rows, width, torch.get_num_threads())
     return out_TI
 

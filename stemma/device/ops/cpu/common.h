@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -155,3 +156,24 @@ template <class F> inline void parallel(int threads, F&& work) {
 void* scratch(int slot, size_t bytes);
 
 #define OP extern "C" __attribute__((visibility("default")))
+
+// A call that was written down: every argument is 8 bytes, whatever its type.
+template <class A> inline A argument(int64_t bits) {
+    if constexpr (sizeof(A) == 8) {
+        return (A)bits;
+    } else {
+        A value;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+}
+template <class... A, size_t... I>
+inline void call(void (*op)(A...), const int64_t* arguments, std::index_sequence<I...>) {
+    op(argument<A>(arguments[I])...);
+}
+template <class... A> inline void call(void (*op)(A...), const int64_t* arguments) {
+    call(op, arguments, std::index_sequence_for<A...>());
+}
+// Beside an op NAME that a step makes stands NAME_replayed, which takes such arguments.
+#define REPLAYABLE(name) \
+    OP void name##_replayed(const int64_t* arguments) { call(name, arguments); }

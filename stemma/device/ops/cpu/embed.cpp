@@ -1,4 +1,4 @@
-// Rows of a packed table.
+// Rows of a packed table, and of a plain one.
 #include "common.h"
 
 // `units` of 4 bytes make a row; the last may be half a one, so `bytes` are copied.
@@ -16,3 +16,14 @@ OP void embed(char* out, const int64_t* tokens, const uint32_t* packed, long row
         }
     });
 }
+
+OP void take(char* out, const char* from, const int64_t* places, long rows, long bytes, int threads) {
+    threads = worth(threads, rows * bytes / 4);
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        for (long r = share.begin; r < share.end; r++) memcpy(out + r * bytes, from + places[r] * bytes, bytes);
+    });
+}
+
+REPLAYABLE(embed)
+REPLAYABLE(take)

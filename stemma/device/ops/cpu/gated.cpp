@@ -22,3 +22,6 @@ OP void gated_float32(float* out, const float* x, long rows, long width, int thr
 OP void gated_bfloat16(bf16* out, const bf16* x, long rows, long width, int threads) {
     gated(out, x, rows, width, threads);
 }
+
+REPLAYABLE(gated_float32)
+REPLAYABLE(gated_bfloat16)

@@ -1,50 +1,103 @@
-"""The native functions as Python calls them: a plain C interface, addresses as integers."""
+"""The native functions as Python calls them: a plain C interface, addresses as integers.
+
+A function is called, or, while a recording is made in this context, written down there.
+"""
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
+from typing import Protocol
 
 import torch
-from torch import dtype
+from torch import Tensor, dtype
 
 from stemma.core.config.engine import Kernels
 from stemma.device.ops.cpu.build import build
 
-Function = Callable[..., None]
-
+Argument = int | float | None
 _Kind = type[ctypes.c_void_p] | type[ctypes.c_long] | type[ctypes.c_float] | type[ctypes.c_int]
-_KINDS: dict[str, _Kind] = {"p": ctypes.c_void_p, "n": ctypes.c_long, "f": ctypes.c_float, "t": ctypes.c_int}
+
+# Addresses (None is null), sizes, the number of rows and of spans of a step, float32, the number of threads.
+_KINDS: dict[str, _Kind] = {
+    "p": ctypes.c_void_p,
+    "n": ctypes.c_long,
+    "r": ctypes.c_long,
+    "s": ctypes.c_long,
+    "f": ctypes.c_float,
+    "t": ctypes.c_int,
+}
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+class Recorder(Protocol):
+    """Who is told of calls in place of the functions, and gives the memory that they speak of."""
+
+    def add(self, function: "Function", arguments: tuple[Argument, ...]) -> None: ...
+
+    def empty(self, shape: tuple[int, ...], dtype: dtype) -> Tensor: ...
+
+
+RECORDER: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+class Function:
+    """A native function of a library, and the kinds of its arguments."""
+
+    def __init__(self, library: "Library", name: str, kinds: str):
+        self.library = library
+        self.name = name
+        self.kinds = kinds
+        self._run = library.opened[name]
+        self._run.argtypes = [_KINDS[kind] for kind in kinds]
+        self._run.restype = None
+
+    def __call__(self, *arguments: Argument) -> None:
+        recorder = RECORDER.get()
+        if recorder is None:
+            self.library.calls += 1
+            self._run(*arguments)
+        else:
+            recorder.add(self, arguments)
+
+    @property
+    def replayed(self) -> int:
+        """The address of what a replay calls in its place."""
+        return ctypes.cast(self.library.opened[f"{self.name}_replayed"], ctypes.c_void_p).value or 0
 
 
 class Library:
     """All functions of one instruction set, by the type of their numbers where there are several."""
 
     def __init__(self, kernels: Kernels):
-        self._opened = ctypes.CDLL(str(build(kernels)))
-        self.pack = self._function("pack", "pnnt")
-        self.embed = self._function("embed", "pppnnnt")
-        self.linear = self._functions("linear", "ppppnnnt")
-        self.add_rms_norm = self._functions("add_norm", "pppppnnft")
-        self.norm_rotate = self._functions("norm_rotate", "pppppnnnnnnft")
-        self.gated = self._functions("gated", "ppnnt")
+        self.opened = ctypes.CDLL(str(build(kernels)))
+        self.calls = 0  # made from Python so far
+        self.replay = Function(self, "replay", "pnpnp")
+        self.pack = Function(self, "pack", "pnnt")
+        self.embed = Function(self, "embed", "ppprnnt")
+        self.take = Function(self, "take", "ppprnt")
+        self.linear = self._typed("linear", "pppprnnt")
+        self.logits = self._typed("logits", "ppprnnt")
+        self.add_rms_norm = self._typed("add_norm", "ppppprnft")
+        self.norm_rotate = self._typed("norm_rotate", "pppppprnnnnnft")
+        self.gated = self._typed("gated", "pprnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
-            (own, pool): self._function(f"attend_{_NAMES[own]}_{_NAMES[pool]}", "ppppppppp" + "nnnnnnnnnn" + "ft")
+            (own, pool): Function(self, f"attend_{_NAMES[own]}_{_NAMES[pool]}", "ppppppppp" + "sr" + "nnnnnnnn" + "ft")
             for own in _NAMES
             for pool in _NAMES
         }
 
-    def _functions(self, name: str, arguments: str) -> Mapping[dtype, Function]:
-        return {own: self._function(f"{name}_{word}", arguments) for own, word in _NAMES.items()}
-
-    def _function(self, name: str, arguments: str) -> Function:
-        function = self._opened[name]
-        function.argtypes = [_KINDS[kind] for kind in arguments]
-        function.restype = None
-        return function
+    def _typed(self, name: str, kinds: str) -> Mapping[dtype, Function]:
+        return {own: Function(self, f"{name}_{word}", kinds) for own, word in _NAMES.items()}
 
 
 @cache
 def load(kernels: Kernels) -> Library:
     """The library of these kernels; a process opens it once."""
     return Library(kernels)
+
+
+def empty(*shape: int, dtype: dtype) -> Tensor:
+    """Memory for the answer of a function."""
+    recorder = RECORDER.get()
+    return torch.empty(shape, dtype=dtype) if recorder is None else recorder.empty(shape, dtype)

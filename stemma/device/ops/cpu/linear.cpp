@@ -17,8 +17,9 @@ OP void pack(uint32_t* memory, long panels, long steps, int threads) {
     });
 }
 
-template <class Kind, class T>
-static void linear(T* out, const T* x, const float* packed, const T* bias, long rows, long inputs, long outputs,
+// Sums are rounded to what `out` holds.
+template <class Kind, class T, class Out>
+static void linear(Out* out, const T* x, const float* packed, const T* bias, long rows, long inputs, long outputs,
                    int threads) {
     long steps = (inputs * sizeof(T) + 3) / 4, panels = (outputs + PANEL - 1) / PANEL;
     const typename Kind::X* left = (const typename Kind::X*)x;
@@ -52,3 +53,19 @@ OP void linear_bfloat16(bf16* out, const bf16* x, const float* packed, const bf1
                         long outputs, int threads) {
     linear<Pairs>(out, x, packed, bias, rows, inputs, outputs, threads);
 }
+
+// The scores of a head stay in float32.
+OP void logits_float32(float* out, const float* x, const float* packed, long rows, long inputs, long outputs,
+                       int threads) {
+    linear<Floats>(out, x, packed, (const float*)nullptr, rows, inputs, outputs, threads);
+}
+
+OP void logits_bfloat16(float* out, const bf16* x, const float* packed, long rows, long inputs, long outputs,
+                        int threads) {
+    linear<Pairs>(out, x, packed, (const bf16*)nullptr, rows, inputs, outputs, threads);
+}
+
+REPLAYABLE(logits_float32)
+REPLAYABLE(logits_bfloat16)
+REPLAYABLE(linear_float32)
+REPLAYABLE(linear_bfloat16)

@@ -16,6 +16,7 @@ template <class T> static void norm_row(T* out, const T* x, const T* weight, lon
     }
 }
 
+// Without `skip` nothing is added, and `total` is not written.
 template <class T>
 static void add_norm(T* out, T* total, const T* x, const T* skip, const T* weight, long rows, long width, float eps,
                      int threads) {
@@ -23,11 +24,11 @@ static void add_norm(T* out, T* total, const T* x, const T* skip, const T* weigh
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
         for (long r = share.begin; r < share.end; r++) {
-            for (long i = 0; i < width; i += LANES) {
+            for (long i = 0; skip && i < width; i += LANES) {
                 Vec v = load(x + r * width + i, width - i) + load(skip + r * width + i, width - i);
                 store(total + r * width + i, v, width - i);
             }
-            norm_row(out + r * width, total + r * width, weight, width, eps);
+            norm_row(out + r * width, (skip ? total : x) + r * width, weight, width, eps);
         }
     });
 }
@@ -43,10 +44,12 @@ OP void add_norm_bfloat16(bf16* out, bf16* total, const bf16* x, const bf16* ski
 }
 
 // Each head is normed, by `weight` for the first `queries` heads and by the one behind it for the others, then turned:
-// the pairs (i, i + turned / 2) of its first `turned` elements. Heads lie side by side, rows `stride` apart.
+// the pairs (i, i + half) of its first elements, by the angles of its row's position. Heads lie side by side, rows
+// `stride` apart.
 template <class T>
-static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, const float* sin, long rows, long stride,
-                        long heads, long queries, long width, long turned, float eps, int threads) {
+static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, const float* sin,
+                        const int64_t* positions, long rows, long stride, long heads, long queries, long width,
+                        long half, float eps, int threads) {
     threads = worth(threads, rows * heads * width);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
@@ -59,12 +62,13 @@ static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, c
                 } else {
                     memcpy(to, from, width * sizeof(T));
                 }
-                const float *c = cos + r * turned, *s = sin + r * turned;
-                for (long i = 0, half = turned / 2; i < half; i += LANES) {
+                const float *c = cos + positions[r] * half, *s = sin + positions[r] * half;
+                for (long i = 0; i < half; i += LANES) {
                     long count = half - i;
+                    Vec cosine = load(c + i, count), sine = load(s + i, count);
                     Vec left = load(to + i, count), right = load(to + half + i, count);
-                    Vec a = fma(right, load(s + i, count), left * load(c + i, count));
-                    Vec b = fma(left, load(s + half + i, count), right * load(c + half + i, count));
+                    Vec a = fma(right, -sine, left * cosine);
+                    Vec b = fma(left, sine, right * cosine);
                     store(to + i, a, count);
                     store(to + half + i, b, count);
                 }
@@ -73,13 +77,18 @@ static void norm_rotate(T* out, const T* x, const T* weight, const float* cos, c
 }
 
 OP void norm_rotate_float32(float* out, const float* x, const float* weight, const float* cos, const float* sin,
-                            long rows, long stride, long heads, long queries, long width, long turned, float eps,
-                            int threads) {
-    norm_rotate(out, x, weight, cos, sin, rows, stride, heads, queries, width, turned, eps, threads);
+                            const int64_t* positions, long rows, long stride, long heads, long queries, long width,
+                            long half, float eps, int threads) {
+    norm_rotate(out, x, weight, cos, sin, positions, rows, stride, heads, queries, width, half, eps, threads);
 }
 
 OP void norm_rotate_bfloat16(bf16* out, const bf16* x, const bf16* weight, const float* cos, const float* sin,
-                             long rows, long stride, long heads, long queries, long width, long turned, float eps,
-                             int threads) {
-    norm_rotate(out, x, weight, cos, sin, rows, stride, heads, queries, width, turned, eps, threads);
+                             const int64_t* positions, long rows, long stride, long heads, long queries, long width,
+                             long half, float eps, int threads) {
+    norm_rotate(out, x, weight, cos, sin, positions, rows, stride, heads, queries, width, half, eps, threads);
 }
+
+REPLAYABLE(add_norm_float32)
+REPLAYABLE(add_norm_bfloat16)
+REPLAYABLE(norm_rotate_float32)
+REPLAYABLE(norm_rotate_bfloat16)

@@ -28,3 +28,8 @@ def linear(x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     for x_tile, out_tile in zip(torch.split(x_TI.contiguous(), TILE), torch.split(out_TO, TILE), strict=True):
         out_tile.copy_(torch.nn.functional.linear(x_tile, weight_OI, bias_O))
     return out_TO[:rows]
+
+
+def logits(x_TI: Tensor, weight_OI: Tensor) -> Tensor:
+    """`x @ weight.T` in float32. Bodies need not round to the type of the weights on the way; torch does."""
+    return linear(x_TI, weight_OI, None).float()

@@ -15,7 +15,7 @@ def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     return wide_TD.mul(scale_T1).to(x_TD.dtype).mul_(weight_D)
 
 
-def add_rms_norm(x_TD: Tensor, skip_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The norm of `x + skip`, and that sum itself for the next skip."""
-    sum_TD = torch.add(x_TD, skip_TD)
+def add_rms_norm(x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm of `x + skip`, and that sum itself for the next skip. Nothing was skipped at first."""
+    sum_TD = x_TD if skip_TD is None else torch.add(x_TD, skip_TD)
     return rms_norm(sum_TD, weight_D, eps), sum_TD

@@ -1,0 +1,153 @@
+"""A recording: the native calls of some Python code, written down once, made again in one call.
+
+The same model code runs, once, under a Recorder: ops write down what they would have called, on memory that belongs to
+the recording. What differs between two runs is symbolic: the numbers of rows and spans, and the addresses of inputs.
+Everything else (weights, widths, order) is the same in every step, so any mixed batch replays without padding. This is
+to a CPU what a captured graph is to a GPU, without its fixed shapes.
+"""
+
+import math
+import struct
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from stemma.core.base.errors import Bug
+from stemma.device.ops.cpu.library import RECORDER, Argument, Function, Library
+
+_ALIGNMENT = 64  # bytes of a cache line
+_ROWS, _SPANS, _INPUTS = 0, 1, 2  # symbols
+
+
+class CannotRecord(Exception):
+    """Something else than a native op would have computed. Its text says what."""
+
+
+class Recording:
+    """What was written down. It owns the memory that its calls speak of; one thread replays it at a time."""
+
+    def __init__(self, library: Library, words: list[int], patches: list[tuple[int, int, int]], memory: list[Any]):
+        self.calls = sum(1 for _ in _calls(words))
+        self._library = library
+        self._words = torch.tensor(words)
+        self._patches = torch.tensor(patches).view(-1, 3)
+        self._memory = memory
+
+    @property
+    def bytes(self) -> int:
+        """Of the memory between its calls, for the most rows."""
+        return sum(store.nbytes for store in self._memory)
+
+    def replay(self, rows: int, spans: int, inputs: Sequence[Tensor]) -> None:
+        """Make the calls. `inputs` are shaped like those that were recorded, but for their number of rows."""
+        symbols = torch.tensor((rows, spans, *(tensor.data_ptr() for tensor in inputs)))
+        self._library.replay(
+            self._words.data_ptr(), len(self._words), self._patches.data_ptr(), len(self._patches), symbols.data_ptr()
+        )
+
+
+class Recorder:
+    """Writes calls down. Memory that the code lets go of is given out again, so it needs no more than a plain run."""
+
+    def __init__(self, rows: int, spans: int, inputs: Sequence[Tensor]):
+        self.words: list[int] = []
+        self.patches: list[tuple[int, int, int]] = []
+        self.memory: list[Any] = []
+        self._free: list[Any] = []
+        self._sizes = {"r": (_ROWS, rows), "s": (_SPANS, spans)}
+        self._inputs = inputs
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        count = math.prod(shape) * dtype.itemsize
+        fitting = [at for at, store in enumerate(self._free) if store.nbytes >= count]
+        if fitting:
+            store = self._free.pop(min(fitting, key=lambda at: self._free[at].nbytes))
+        else:
+            whole = np.empty(count + _ALIGNMENT, np.uint8)
+            skipped = -whole.ctypes.data % _ALIGNMENT
+            store = whole[skipped : skipped + count]
+            self.memory.append(store)
+        lent = store[:count]
+        weakref.finalize(lent, self._free.append, store)  # torch holds it as long as any view of it lives
+        with torch._C.DisableTorchFunction():
+            return torch.from_numpy(lent).view(dtype).view(shape)
+
+    def add(self, function: Function, arguments: tuple[Argument, ...]) -> None:
+        self.words += (function.replayed, len(arguments))
+        for kind, argument in zip(function.kinds, arguments, strict=True):
+            if kind in self._sizes:
+                symbol, expected = self._sizes[kind]
+                if argument != expected:
+                    raise Bug(f"{function.name} is recorded for {argument} rows or spans of {expected}")
+                self.patches.append((len(self.words), symbol, 0))
+            elif kind == "p" and argument:
+                self._note_input(int(argument))
+            self.words.append(_bits(kind, argument))
+
+    def _note_input(self, address: int) -> None:
+        for symbol, tensor in enumerate(self._inputs, _INPUTS):
+            offset = address - tensor.data_ptr()
+            if 0 <= offset < tensor.nbytes:
+                self.patches.append((len(self.words), symbol, offset))
+
+
+class _NativeOnly(TorchFunctionMode):
+    """Lets views of tensors pass and nothing that computes: a replay would not do it."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if _writes(func.__name__):
+            raise CannotRecord(f"{func.__name__} is no native op")
+        answer = func(*args, **(kwargs or {}))
+        known = {_memory(argument) for argument in args if isinstance(argument, Tensor)}
+        for found in answer if isinstance(answer, tuple | list) else (answer,):
+            if isinstance(found, Tensor) and _memory(found) not in known:
+                raise CannotRecord(f"{func.__name__} is no native op")
+        return answer
+
+
+def record(
+    library: Library, code: Callable[[], Tensor], rows: int, spans: int, inputs: Sequence[Tensor]
+) -> tuple[Recording, Tensor]:
+    """Run `code` for this many rows, the most there will be; what it wrote down, and where its answer will stand.
+
+    `inputs` are what `code` reads and each replay brings anew. Raises CannotRecord.
+    """
+    recorder = Recorder(rows, spans, inputs)
+    token = RECORDER.set(recorder)
+    try:
+        with _NativeOnly():
+            answer = code()
+    finally:
+        RECORDER.reset(token)
+    return Recording(library, recorder.words, recorder.patches, recorder.memory), answer
+
+
+def _bits(kind: str, argument: Argument) -> int:
+    """An argument as the 8 bytes that a replay reads it from."""
+    if kind == "f":
+        return int.from_bytes(struct.pack("<f", argument), "little")
+    return int(argument or 0)
+
+
+def _calls(words: list[int]) -> Any:
+    at = 0
+    while at < len(words):
+        yield at
+        at += 2 + words[at + 1]
+
+
+def _writes(name: str) -> bool:
+    """Whether a function of torch changes its argument, by the names that torch gives them."""
+    return name == "__setitem__" or (name.startswith("__i") if name.endswith("__") else name.endswith("_"))
+
+
+def _memory(tensor: Tensor) -> int:
+    with torch._C.DisableTorchFunction():
+        return tensor.untyped_storage().data_ptr()
