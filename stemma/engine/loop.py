@@ -39,6 +39,6 @@ class EngineLoop:
 
     def send(self, chunks: list[TokenChunk]) -> None:
         if chunks:
-            self.pace.add(sum(len(chunk.tokens) for chunk in chunks))
+            self.pace.mark(self.scheduler.ledger.output_tokens)
             for id in self.outbox.send(chunks):
                 self.scheduler.abort(Abort(id=id, reason="left"))

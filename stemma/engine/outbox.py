@@ -1,5 +1,7 @@
 """What the engine says: one message per front and step."""
 
+from collections import defaultdict
+
 from stemma.core.types.control import Chunks, FromEngine
 from stemma.core.types.output import TokenChunk
 from stemma.core.wire.channel import EngineChannel
@@ -30,9 +32,9 @@ class Outbox:
 
         Returns the requests that nobody will read any more: those of fronts that are gone or too far behind.
         """
-        by_front: dict[int, list[TokenChunk]] = {}
+        by_front: defaultdict[int, list[TokenChunk]] = defaultdict(list)
         for chunk in chunks:
-            by_front.setdefault(self._front_of[chunk.id], []).append(chunk)
+            by_front[self._front_of[chunk.id]].append(chunk)
             if chunk.finish is not None:
                 del self._front_of[chunk.id]
         unread: list[str] = []

@@ -10,19 +10,19 @@ class Pace:
     """Output tokens of the last seconds. Owned by the loop."""
 
     def __init__(self) -> None:
-        self._landed: deque[tuple[float, int]] = deque()
-        self._tokens = 0
+        self._before = 0  # tokens that came out until the window began
+        self._marks: deque[tuple[float, int]] = deque()  # when, and how many tokens had come out in all
 
-    def add(self, tokens: int) -> None:
-        self._landed.append((time.monotonic(), tokens))
-        self._tokens += tokens
+    def mark(self, tokens: int) -> None:
+        """So many have come out in all, now."""
+        self._marks.append((time.monotonic(), tokens))
         self._forget()
 
     def tokens_per_second(self) -> float:
         self._forget()
-        return self._tokens / WINDOW_SECONDS
+        return (self._marks[-1][1] - self._before) / WINDOW_SECONDS if self._marks else 0.0
 
     def _forget(self) -> None:
         horizon = time.monotonic() - WINDOW_SECONDS
-        while self._landed and self._landed[0][0] < horizon:
-            self._tokens -= self._landed.popleft()[1]
+        while self._marks and self._marks[0][0] < horizon:
+            self._before = self._marks.popleft()[1]

@@ -16,11 +16,14 @@ class Lease:
     """The pages of one sequence, in the order of its positions. Owned by the PrefixCache.
 
     Always: the first `published` pages are exactly those of the tree on the way to `node`; the
-    others are private.
+    others are private. `room` and `border` say in tokens what the two counts say in pages.
     """
 
     pages: "array[int]"
+    room: int  # tokens that the pages hold
+    most: int  # pages that it may come to have
     published: int
+    border: int  # once so many tokens have landed, another page can be published
     node: Node
     salt: str
     ended: bool = False
@@ -37,6 +40,7 @@ class PrefixCache:
         self.radix = config.radix
         self.pool = PagePool(config.pages)
         self.leases: dict[Lease, None] = {}
+        self.owed = 0  # pages that leases may take yet, were all to live as long as they may
         self._empty()
 
     @property
@@ -56,22 +60,25 @@ class PrefixCache:
         """The longest prefix of whole pages, at most `limit` tokens. To be acquired at once or not at all."""
         return self.tree.match(tokens, salt, limit)
 
-    def acquire(self, hit: Hit, salt: str) -> Lease:
+    def acquire(self, hit: Hit, salt: str, end: int) -> Lease:
+        """A lease that begins with the pages of a hit, of a sequence that ends after `end` tokens at the latest."""
         node = self.tree.end(hit)
         self.tree.lock(node)
-        lease = Lease(hit.pages, len(hit.pages), node, salt)
+        published, most = len(hit.pages), ceil_div(end, self.page_size)
+        lease = Lease(hit.pages, hit.tokens, most, published, hit.tokens + self.page_size, node, salt)
+        self.owed += most - published
         self.leases[lease] = None
         return lease
 
     def reach(self, lease: Lease) -> int:
         """Tokens for which the lease could have pages, were it to take all that can be had."""
-        return (len(lease.pages) + self.available) * self.page_size
+        return lease.room + self.available * self.page_size
 
     def extend(self, lease: Lease, tokens: int) -> tuple[int, ...] | None:
         """The pages that the lease lacks to hold `tokens` tokens, now its own. None, and none taken: out of pages."""
-        missing = ceil_div(tokens, self.page_size) - len(lease.pages)
-        if missing <= 0:
+        if tokens <= lease.room:
             return ()
+        missing = ceil_div(tokens - lease.room, self.page_size)
         if missing > self.available:
             return None
         self._evict(missing - len(self.pool.free))
@@ -79,6 +86,8 @@ class PrefixCache:
         if pages is None:
             raise Bug(f"{missing} pages were counted as available and could not be had")
         lease.pages += pages
+        lease.room += missing * self.page_size
+        self.owed -= missing
         return tuple(pages)
 
     def publish(self, lease: Lease, tokens: "array[int]", landed: int) -> None:
@@ -86,19 +95,20 @@ class PrefixCache:
 
         Where another sequence was faster, the lease keeps its own pages to itself until it is released.
         """
-        full = landed // self.page_size
-        if not self.radix or full <= lease.published:
+        if landed < lease.border or not self.radix:
             return
+        full = landed // self.page_size
         new_tokens = tokens[lease.published * self.page_size : full * self.page_size]
         node = self.tree.grow(lease.node, lease.salt, new_tokens, lease.pages[lease.published : full])
         if node is not None:
-            lease.node, lease.published = node, full
+            lease.node, lease.published, lease.border = node, full, (full + 1) * self.page_size
 
     def release(self, lease: Lease, tokens: "array[int]", landed: int) -> None:
         """End the lease. Full pages among the first `landed` tokens stay findable, the others are free."""
         if lease.ended:
             raise Bug(f"a lease of {len(lease.pages)} pages was released twice")
         lease.ended = True
+        self.owed -= lease.most - len(lease.pages)
         del self.leases[lease]
         first = lease.published
         full = max(first, landed // self.page_size) if self.radix else first
@@ -119,11 +129,20 @@ class PrefixCache:
     def check(self) -> None:
         """Raise Bug when a page is lost or held twice, or a lock has no owner."""
         self.pool.check()
+        if self.owed != sum(lease.most - len(lease.pages) for lease in self.leases):
+            raise Bug(f"{self.owed} pages are said to be owed to {len(self.leases)} leases")
         ends: dict[Node, int] = {}
         held = self.pool.free.copy()
         for lease in self.leases:
             ends[lease.node] = ends.get(lease.node, 0) + 1
             held.extend(lease.pages[lease.published :])
+            if (lease.room, lease.border) != (
+                len(lease.pages) * self.page_size,
+                (lease.published + 1) * self.page_size,
+            ):
+                raise Bug(
+                    f"a lease of {len(lease.pages)} pages, {lease.published} published, counts {lease.room} tokens"
+                )
             if _pages_above(lease.node) != lease.pages[: lease.published]:
                 raise Bug("the published pages of a lease are not those on its way through the tree")
         for node in self.tree.nodes():

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from stemma.control.cache.prefix import PrefixCache
+from stemma.control.cache.prefix import Lease, PrefixCache
 from stemma.control.cache.radix import Hit, Node
 from stemma.control.scheduler.advance import Advance
 from stemma.control.scheduler.budget import Draft, TokenRatio
@@ -38,7 +38,7 @@ class Admission:
     ):
         self.prompt_tokens = 0
         self.cached_tokens = 0
-        self._promised = 0  # pages that those who are seated are still expected to take
+        self._promised: int | None = None  # pages that the seated are expected to take yet; None: not counted
         self._cache = cache
         self._queue = queue
         self._seats = seats
@@ -50,8 +50,10 @@ class Admission:
     def into(self, draft: Draft) -> None:
         if not self._queue or not draft.tokens or not (self._seats.free or self._preemption.by_rank):
             return
-        self._count_promises()
-        coming = set(map(self._coming, self._seats.seated))
+        self._promised = None
+        # Whoever publishes a stretch next has this much to land; mostly these are few, and to look is cheap.
+        least = self._stretch - self._cache.page_size
+        coming = {self._coming(each) for each in self._seats.seated if len(each.tokens) - each.landed > least}
         passed = 0
         with closing(self._queue.in_order(self._cache)) as line:
             for sequence in line:
@@ -65,18 +67,17 @@ class Admission:
                     return
 
     def _seat(self, sequence: Sequence, draft: Draft) -> bool:
-        expected = self._ratio.expected_pages(sequence)
         while True:
             short = 0
             if self._seats.free:
-                lease = self._cache.acquire(self._hit(sequence), sequence.request.salt)
-                short = expected - len(lease.pages) - (self._cache.available - self._promised)
+                lease = self._cache.acquire(self._hit(sequence), sequence.request.salt, sequence.end)
+                short = self._short(sequence, lease)
                 if short <= 0:
                     break
                 self._cache.release(lease, sequence.tokens, 0)
             if not self._preemption.make_way(sequence, short):
                 return False
-            self._count_promises()
+            self._promised = None
         self._queue.remove(sequence)
         self._seats.sit(sequence, lease)
         if sequence.cached is None:
@@ -85,15 +86,22 @@ class Admission:
             self.cached_tokens += sequence.cached
         draft.seats.append(sequence.seat())
         self._advance.compute(sequence, draft)
-        self._promised += self._demand(sequence)
+        if self._promised is not None:
+            self._promised += self._demand(sequence, lease)
         return True
 
-    def _count_promises(self) -> None:
-        self._promised = sum(map(self._demand, self._seats.seated))
+    def _short(self, sequence: Sequence, lease: Lease) -> int:
+        """How many pages too few there are for it and all who are seated."""
+        available = self._cache.available
+        if self._cache.owed <= available:  # enough for the longest lives of all: no need to guess how they go
+            return 0
+        if self._promised is None:
+            self._promised = sum(self._demand(each, each.held) for each in self._seats.seated)
+        return self._demand(sequence, lease) + self._promised - available
 
-    def _demand(self, sequence: Sequence) -> int:
-        """Pages that a seated sequence is still expected to take."""
-        return max(0, self._ratio.expected_pages(sequence) - len(sequence.held.pages))
+    def _demand(self, sequence: Sequence, lease: Lease) -> int:
+        """Pages that it is still expected to take."""
+        return max(0, self._ratio.expected_pages(sequence) - len(lease.pages))
 
     def _hit(self, sequence: Sequence) -> Hit:
         return self._cache.match(sequence.tokens, sequence.request.salt, sequence.hit_limit)

@@ -20,14 +20,19 @@ class Advance:
 
     def into(self, draft: Draft) -> None:
         behind = []
+        seated = State.SEATED  # looked up once: in Python 3.11 a member of an Enum takes 0.1 us
         for sequence in tuple(self._seats.seated):
             ahead = sequence.ahead
             if ahead > 1:
                 behind.append(sequence)
-            elif ahead and sequence.state is State.SEATED:
-                self.compute(sequence, draft)
+            elif ahead and sequence.state is seated:
+                if sequence.planned < sequence.held.room:
+                    draft.add(sequence, 1, ())
+                else:
+                    self.compute(sequence, draft)
+        draft.decodes = len(draft.rows)
         for sequence in behind:
-            if draft.tokens and sequence.state is State.SEATED:
+            if draft.tokens and sequence.state is seated:
                 self.compute(sequence, draft)
 
     def compute(self, sequence: Sequence, draft: Draft) -> None:

@@ -21,14 +21,12 @@ class Draft:
     seats: list[Seat] = field(default_factory=list)
     rows: list[RowPlan] = field(default_factory=list)
     sequences: list[Sequence] = field(default_factory=list)  # of the rows
-    decodes: int = 0  # rows that follow an output token
+    decodes: int = 0  # rows whose sequences lacked nothing but this one position
 
     def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
-        row = sequence.advance(count, pages)
         self.tokens -= count
-        self.rows.append(row)
+        self.rows.append(sequence.advance(count, pages))
         self.sequences.append(sequence)
-        self.decodes += count == 1 and row.start >= sequence.prompt_len
 
     @property
     def is_mixed(self) -> bool:

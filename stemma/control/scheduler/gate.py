@@ -32,17 +32,20 @@ class Gate:
         self._check_ids(logprobs.token_ids if logprobs else (), "logprobs.token_ids")
         stop_ids = () if sampling.ignore_eos else tuple(dict.fromkeys(self.stop_ids + sampling.stop_token_ids))
         start = logprobs.start if logprobs else -1
-        scores = start >= 0 and not output  # whoever has output has the log-probabilities of the prompt, too
+        # Whoever has output has the log-probabilities of the prompt, too; its last token scores nothing.
+        first = max(start - 1, 0)
+        scores = start >= 0 and first < len(prompt) - 1 and not output
+        limit = self._limit(len(prompt), sampling.max_new_tokens)
         sequence = Sequence(
             request=request,
             arrival=arrival,
             rank=rank,
             tokens=prompt + output,
             prompt_len=len(prompt),
-            limit=self._limit(len(prompt), sampling.max_new_tokens),
+            limit=limit,
             stop_ids=stop_ids,
             known=len(prompt) + len(output),
-            scored=min(max(start - 1, 0), len(prompt) - 1) if scores else len(prompt) - 1,
+            scored=first if scores else limit,
         )
         if sequence.end > self.max_total_tokens:
             raise TooLong(

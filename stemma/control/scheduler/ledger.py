@@ -34,15 +34,16 @@ class Ledger:
             raise Bug(f"the result of step {result.step} came out of turn")
         plan, sequences = self.flights.popleft()
         chunks = []
+        seated, ended = State.SEATED, State.ENDED  # to look a member of an Enum up takes 0.1 us in Python 3.11
         for sequence, row, came in zip(sequences, plan.rows, result.rows, strict=True):
             if row.row != came.row:
                 raise Bug(f"step {plan.step} planned row {row.row} where row {came.row} came back")
             sequence.flying -= 1
-            if sequence.state is not State.ENDED:  # else it was computed in vain
+            if sequence.state is not ended:  # else it was computed in vain
                 chunk = self._land(sequence, row, came)
                 if chunk is not None:
                     chunks.append(chunk)
-            if sequence.flying == 0 and sequence.row in self._seats.leaving:
+            if sequence.state is not seated and sequence.row >= 0 and sequence.flying == 0:
                 self._seats.depart(sequence)
         return chunks
 
@@ -57,12 +58,16 @@ class Ledger:
         else:
             finish = sequence.absorb(row, came)
             self.output_tokens += len(came.tokens)
-            self._cache.publish(sequence.held, sequence.tokens, sequence.landed)
-        prompt_logprobs = sequence.first_logprobs() + came.prompt_logprobs
-        if finish is None and not came.tokens and not prompt_logprobs:
+            if sequence.landed >= sequence.held.border:
+                self._cache.publish(sequence.held, sequence.tokens, sequence.landed)
+        prompt_logprobs, usage = came.prompt_logprobs, None
+        if not sequence.has_spoken:
+            prompt_logprobs = sequence.first_logprobs() + prompt_logprobs
+        if not came.tokens and not prompt_logprobs and finish is None:
             return None
-        usage = sequence.usage() if finish is not None or not sequence.has_spoken else None
-        sequence.has_spoken = True
+        if finish is not None or not sequence.has_spoken:
+            usage = sequence.usage()
+            sequence.has_spoken = True
         if finish is not None:
             self.close(sequence)
         return TokenChunk(

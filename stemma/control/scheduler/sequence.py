@@ -38,7 +38,7 @@ class Sequence:
     limit: int  # the most tokens that prompt and output may have
     stop_ids: tuple[int, ...]
     known: int  # tokens that the device knows once all launched steps have landed
-    scored: int  # first position whose successor's log-probability is not planned yet; prompt_len - 1: all are
+    scored: int  # first position whose successor's log-probability is not planned yet; limit: all are
     end: int = field(init=False)  # positions that it will ever need KV of: nothing follows the last output token
     state: State = State.WAITING
     row: int = -1
@@ -56,13 +56,14 @@ class Sequence:
     @property
     def ahead(self) -> int:
         """Positions that could be computed now."""
-        return min(self.known, self.end) - self.planned
+        known, end = self.known, self.end
+        return (known if known < end else end) - self.planned
 
     @property
     def hit_limit(self) -> int:
         """How much of a cached prefix it can use: the last known token and those that score others are computed."""
         last = self.known - 1
-        return last if self.scored >= self.prompt_len - 1 else min(last, self.scored)
+        return min(last, self.scored)
 
     @property
     def is_complete(self) -> bool:
@@ -92,12 +93,12 @@ class Sequence:
 
     def advance(self, count: int, pages: tuple[int, ...]) -> RowPlan:
         """Plan the next `count` positions."""
-        start, end = self.planned, self.planned + count
+        start = self.planned
+        end = self.planned = start + count
         score_from = -1
-        if self.scored < end and self.scored < self.prompt_len - 1:
-            score_from, self.scored = self.scored, min(end, self.prompt_len - 1)
+        if self.scored < end:
+            score_from, self.scored = self.scored, end if end < self.prompt_len - 1 else self.limit
         samples = end == self.known < self.limit
-        self.planned = end
         self.known += samples
         self.flying += 1
         return RowPlan(self.row, start, count, pages, samples, score_from)
@@ -107,13 +108,11 @@ class Sequence:
         if len(result.tokens) != plan.samples:
             raise Bug(f"row {plan.row} was to yield {int(plan.samples)} tokens and yielded {len(result.tokens)}")
         self.landed = plan.start + plan.count
-        self.tokens.extend(result.tokens)
-        may_stop = self.output_len > self.request.sampling.min_new_tokens
-        if may_stop and result.tokens and result.tokens[0] in self.stop_ids:
-            return Finish(reason="stop", detail=result.tokens[0])
-        if len(self.tokens) == self.limit and self.landed == self.end:
-            return Finish(reason="length")
-        return None
+        for token in result.tokens:
+            self.tokens.append(token)
+            if token in self.stop_ids and self.output_len > self.request.sampling.min_new_tokens:
+                return Finish(reason="stop", detail=token)
+        return Finish(reason="length") if self.landed == self.end else None
 
     def first_logprobs(self) -> tuple[Logprob, ...]:
         """What the device cannot say of a prompt: its first token follows nothing."""

@@ -59,7 +59,7 @@ class Walk:
         tokens = array("i", [self.random.randrange(2) for _ in range(self.random.randrange(1, 8 * self.size))])
         salt = self.random.choice(SALTS)
         hit = self.cache.match(tokens, salt, len(tokens) - 1)
-        holder = Holder(self.cache.acquire(hit, salt), tokens, salt, len(hit.pages))
+        holder = Holder(self.cache.acquire(hit, salt, len(tokens)), tokens, salt, len(hit.pages))
         full = 0
         while full + self.size < len(tokens) and (salt, tuple(tokens[: full + self.size])) in self.model:
             full += self.size
@@ -138,7 +138,7 @@ def cache_of(pages: int = 8, page_size: int = 2, radix: bool = True) -> PrefixCa
 
 
 def lease_of(cache: PrefixCache, tokens: "array[int]", salt: str = "") -> Lease:
-    lease = cache.acquire(cache.match(tokens, salt, len(tokens)), salt)
+    lease = cache.acquire(cache.match(tokens, salt, len(tokens)), salt, len(tokens))
     assert cache.extend(lease, len(tokens)) is not None
     return lease
 

@@ -1,0 +1,195 @@
+"""What a step costs outside the kernels: a real engine loop on a real ZeroMQ socket, with a device that only answers.
+
+    python -m benchmarks.host_path [ROWS ...]
+
+Prints one JSON line per number of running rows: median and p99 of microseconds per step, and the mean of
+each part. Requests arrive and finish all the time: whoever ends is followed by another at once, and
+ends are spread evenly, so that most steps of many rows seat somebody.
+
+- receive: messages from the socket, decoded, checked and queued
+- plan: the scheduler's
+- inputs: what the worker makes of the plan before its first kernel: rows, pages, positions, slots
+- absorb: results to chunks
+- send: chunks encoded and handed to the socket
+- rest: of the loop itself
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, median
+from typing import ParamSpec, TypeVar
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import zmq
+
+from benchmarks.facts import report
+from stemma.control.scheduler.scheduler import Scheduler
+from stemma.core.config.engine import CacheConfig, ScheduleConfig
+from stemma.core.config.families import read_model_spec
+from stemma.core.types.control import Chunks, EngineReady, ToEngine
+from stemma.core.types.request import Request
+from stemma.core.types.sampling import SamplingParams
+from stemma.core.types.step import RowResult, StepPlan, StepResult
+from stemma.core.types.tokens import pack
+from stemma.core.wire.codec import decode_from_engine, encode
+from stemma.core.wire.zmq import ZmqEngineChannel, new_address
+from stemma.device.attention.backend import ATTENTION
+from stemma.device.kv.pool import KVPool
+from stemma.device.worker.inputs import drawn_places, forward_batch
+from stemma.device.worker.rows import RowTable
+from stemma.engine.executor import LocalExecutor
+from stemma.engine.inbox import Inbox
+from stemma.engine.loop import EngineLoop
+from stemma.engine.outbox import Outbox
+from stemma.engine.pace import Pace
+from tests.checkpoints import tiny_checkpoint
+
+PAGE_SIZE = 16
+PROMPT = 100
+OUTPUT = 256
+VOCAB_SIZE = 32_000
+PARTS = ("receive", "plan", "inputs", "absorb", "send")
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+class Stopwatch:
+    """Microseconds of one step by part."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, float] = {}
+
+    def times(self, part: str, call: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+        def timed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+            began = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.parts[part] = self.parts.get(part, 0.0) + (time.perf_counter() - began) * 1e6
+
+        return timed
+
+
+class Front:
+    """The other end of the socket: as many requests as there are rows, each followed by another."""
+
+    def __init__(self, address: str, rows: int):
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, b"front-0")
+        self._socket.connect(address)
+        self._sent = 0
+        for number in range(rows):  # the first ones differ in length, so that ends are spread
+            self._ask(1 + (number + 1) * OUTPUT // rows)
+
+    def listen(self) -> int:
+        """Read what the last step said, and ask anew for everybody who ended. Returns the tokens that came."""
+        tokens = 0
+        while self._socket.poll(1):
+            message = decode_from_engine(self._socket.recv())
+            assert isinstance(message, Chunks)
+            for chunk in message.chunks:
+                assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
+                tokens += len(chunk.tokens)
+                if chunk.finish is not None:
+                    self._ask(OUTPUT)
+        return tokens
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def _ask(self, output: int) -> None:
+        number = self._sent
+        self._sent += 1
+        prompt = pack((number * 7919 + position * 31) % VOCAB_SIZE for position in range(PROMPT))
+        sampling = SamplingParams(max_new_tokens=output, ignore_eos=True, temperature=0.7, sampling_seed=number)
+        message: ToEngine = Request(id=f"{number:032x}", tokens=prompt, sampling=sampling)
+        self._socket.send(encode(message))
+
+
+class Device:
+    """The worker's side of a plan without the model: a token for every row that asks for one."""
+
+    def __init__(self, folder: Path, cache: CacheConfig, watch: Stopwatch):
+        spec = read_model_spec(folder)
+        pool = KVPool(spec, cache.pages, cache.page_size, torch.bfloat16)
+        self._attention = ATTENTION["paged"](spec, pool, "portable")
+        self._rows = RowTable(cache.page_size, VOCAB_SIZE)
+        self._inputs = watch.times("inputs", self._inputs_of)
+        self._answer = watch.times("device", self._answer_to)
+
+    def step(self, plan: StepPlan) -> StepResult:
+        self._inputs(plan)
+        return self._answer(plan)
+
+    def _inputs_of(self, plan: StepPlan) -> None:
+        self._rows.apply(plan)
+        forward_batch(plan, drawn_places(plan), self._rows, self._attention)
+
+    def _answer_to(self, plan: StepPlan) -> StepResult:
+        for row in plan.rows:
+            if row.samples:
+                tokens = self._rows[row.row].tokens
+                tokens.write(tokens.length, tokens[-1:])
+        results = (RowResult(row.row, (row.start % VOCAB_SIZE,) if row.samples else ()) for row in plan.rows)
+        return StepResult(step=plan.step, rows=tuple(results))
+
+
+def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
+    """Microseconds by part of `steps` steps with `rows` running rows."""
+    cache = CacheConfig(pages=(rows + 1) * (2 + (PROMPT + OUTPUT) // PAGE_SIZE), page_size=PAGE_SIZE)
+    limits = ScheduleConfig(max_running=rows, max_queued=None, step_tokens=8192)
+    scheduler = Scheduler(cache, limits, context=4096, vocab_size=VOCAB_SIZE, stop_ids=(2,))
+    ready = EngineReady(context=4096, max_total_tokens=4096, page_size=PAGE_SIZE, vocab_size=VOCAB_SIZE)
+    watch = Stopwatch()
+    address = new_address()
+    channel = ZmqEngineChannel(address)
+    outbox, pace = Outbox(channel), Pace()
+    inbox = Inbox(channel, scheduler, outbox, pace, ready)
+    loop = EngineLoop(scheduler, LocalExecutor(Device(folder, cache, watch).step, 1), inbox, outbox, pace, 1)
+    front = Front(address, rows)
+    took: list[dict[str, float]] = []
+    with (
+        patch.object(inbox, "drain", watch.times("receive", inbox.drain)),
+        patch.object(scheduler, "plan", watch.times("plan", scheduler.plan)),
+        patch.object(scheduler, "absorb", watch.times("absorb", scheduler.absorb)),
+        patch.object(outbox, "send", watch.times("send", outbox.send)),
+    ):
+        turn = watch.times("step", loop.turn)
+        while len(took) < steps:
+            watch.parts = {}
+            turn()
+            if front.listen() == rows:
+                took.append(watch.parts)
+    front.close()
+    channel.close()
+    return took
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = tiny_checkpoint(Path(name), "LlamaForCausalLM")
+        for rows in map(int, sys.argv[1:] or (1, 32, 256)):
+            took = steps_us(rows, 2000, folder)
+            totals = [parts["step"] - parts["device"] for parts in took]
+            means = {part: fmean(parts.get(part, 0.0) for parts in took) for part in PARTS}
+            report(
+                "host_path",
+                rows=rows,
+                unit="microseconds per step",
+                median=round(median(totals), 1),
+                p99=round(float(np.percentile(totals, 99)), 1),
+                mean={part: round(value, 1) for part, value in means.items()},
+                rest=round(fmean(totals) - sum(means.values()), 1),
+            )
+
+
+if __name__ == "__main__":
+    main()
