@@ -34,7 +34,7 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, EngineReady, ToEngine
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import RowResult, StepPlan, StepResult
+from stemma.core.types.step import Masks, RowResult, StepPlan, StepResult
 from stemma.core.types.tokens import pack
 from stemma.core.wire.codec import decode_from_engine, encode
 from stemma.core.wire.zmq import ZmqEngineChannel, new_address
@@ -125,7 +125,7 @@ class Device:
         self._inputs = watch.times("inputs", self._inputs_of)
         self._answer = watch.times("device", self._answer_to)
 
-    def step(self, plan: StepPlan) -> StepResult:
+    def step(self, plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
         self._inputs(plan)
         return self._answer(plan)
 
