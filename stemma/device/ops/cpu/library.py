@@ -81,6 +81,8 @@ class Library:
         self.add_rms_norm = self._typed("add_norm", "ppppprnft")
         self.norm_rotate = self._typed("norm_rotate", "pppppprnnnnnft")
         self.gated = self._typed("gated", "pprnt")
+        self.sample = Function(self, "sample", "prnpppt")
+        self.score = Function(self, "score", "pnppnpppnpnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
             (own, pool): Function(self, f"attend_{_NAMES[own]}_{_NAMES[pool]}", "ppppppppp" + "sr" + "nnnnnnnn" + "ft")
             for own in _NAMES

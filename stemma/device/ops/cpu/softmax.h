@@ -1,0 +1,146 @@
+// What a draw and log-probabilities share: blocks of a row, its largest logit, and the weights e^(x - largest).
+//
+// Here not even the instruction set can be seen in the bits: a weight is made of single roundings (no fma), and a sum
+// has 16 columns whatever the width of a vector. A row is worked on in blocks, whose sums are added in ascending order.
+#pragma once
+#include <math.h>
+
+#include <initializer_list>
+
+#include "common.h"
+
+typedef double Doubles __attribute__((vector_size(BYTES)));
+typedef float HalfVec __attribute__((vector_size(BYTES / 2)));
+
+constexpr long BLOCK = 2048;
+constexpr int COLUMNS = 16;
+constexpr int HALF = LANES / 2;
+
+inline long blocks_of(long count) { return (count + BLOCK - 1) / BLOCK; }
+
+// Calls work(block, begin, end) for each block of a row, on several threads where that is worth it.
+template <class F> inline void each_block(long count, int threads, F&& work) {
+    long blocks = blocks_of(count);
+    threads = worth(threads, count);
+    parallel(threads, [&](int thread) {
+        Share share(blocks, thread, threads);
+        for (long b = share.begin; b < share.end; b++)
+            work(b, b * BLOCK, count < (b + 1) * BLOCK ? count : (b + 1) * BLOCK);
+    });
+}
+
+// A vector of which only `count` elements are there; the others are minus infinity.
+inline Vec load_or_never(const float* p, long count) {
+    if (count >= LANES) return load(p);
+    float lanes[LANES];
+    for (float& lane : lanes) lane = -INFINITY;
+    if (count > 0) memcpy(lanes, p, count * 4);
+    return load(lanes);
+}
+
+inline bool any_reaches(Vec x, float least) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(least), _CMP_GE_OQ) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)(x >= least)) != 0;
+#else
+    return most(x) >= least;
+#endif
+}
+
+inline float next_float(float x) { return nextafterf(x, INFINITY); }
+
+inline Doubles widened(const float* p) {
+    HalfVec half;
+    memcpy(&half, p, sizeof half);
+    return __builtin_convertvector(half, Doubles);
+}
+
+struct Sum {
+    Doubles columns[COLUMNS / HALF] = {};
+
+    void add(int column, Vec x) {
+        float lanes[LANES];
+        store(lanes, x);
+        columns[column / HALF] += widened(lanes);
+        columns[column / HALF + 1] += widened(lanes + HALF);
+    }
+    double total() const {
+        double sum = 0;
+        for (const Doubles& column : columns)
+            for (int i = 0; i < HALF; i++) sum += column[i];
+        return sum;
+    }
+};
+
+// e^y of y <= 0 within 2 ulp, exactly 1 at 0, and 0 where it would be below 1.7e-38.
+inline Vec weight(Vec y) {
+    Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
+    Vec shifted = y * 1.44269504f + magic;
+    Vec n = shifted - magic;
+    Vec r = y - n * 0.693145752f;  // this product is exact
+    r = r - n * 1.42860677e-6f;
+    Vec p = r * 1.9875691e-4f + 1.3981999e-3f;
+    p = p * r + 8.3334519e-3f;
+    p = p * r + 4.1665796e-2f;
+    p = p * r + 1.6666665e-1f;
+    p = p * r + 5.0000001e-1f;
+    p = p * (r * r) + (r + 1.0f);
+    Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
+    return select(y < -87.0f, Vec{}, scaled);
+}
+
+// The sum of the weights of a block; put(i, tempered, weight) takes LANES elements at a time. Behind the last element
+// come weights of 0, up to a whole number of COLUMNS.
+template <class Put> inline double weigh(const float* x, long count, float largest, float divisor, Put&& put) {
+    Sum sum;
+    for (long i = 0; i < count; i += COLUMNS)
+        for (int c = 0; c < COLUMNS; c += LANES) {
+            Vec tempered = (load_or_never(x + i + c, count - i - c) - largest) / divisor;
+            Vec weights = weight(tempered);
+            sum.add(c, weights);
+            put(i + c, tempered, weights);
+        }
+    return sum.total();
+}
+
+struct Largest {
+    float value;
+    bool is_finite;  // all of them
+};
+
+inline Largest largest_of(const float* x, long count) {
+    constexpr int CHAINS = 4;
+    Vec most_of[CHAINS], zeros[CHAINS] = {};
+    for (Vec& m : most_of) m = broadcast(-INFINITY);
+    long i = 0;
+    for (; i + CHAINS * LANES <= count; i += CHAINS * LANES)
+        for (int c = 0; c < CHAINS; c++) {
+            Vec v = load(x + i + c * LANES);
+            most_of[c] = larger(v, most_of[c]);  // a NaN is not larger
+            zeros[c] += v * 0.0f;                // no zero when v is not finite
+        }
+    for (int c = 1; c < CHAINS; c++) {
+        most_of[0] = larger(most_of[c], most_of[0]);
+        zeros[0] += zeros[c];
+    }
+    Largest found = {most(most_of[0]), sum(zeros[0]) == 0};
+    for (; i < count; i++) {
+        found.value = x[i] > found.value ? x[i] : found.value;
+        found.is_finite &= x[i] * 0.0f == 0;
+    }
+    return found;
+}
+
+// -ln u within 1e-9 of its value, of operations that have one right rounding; those of the plain-torch reference.
+inline double minus_log(double u) {
+    int exponent;
+    double mantissa = frexp(u, &exponent);
+    if (mantissa < 0.70710678118654757) {  // now around 1, where the series is short
+        mantissa *= 2;
+        exponent--;
+    }
+    double s = (mantissa - 1) / (mantissa + 1), square = s * s, series = 1.0 / 11;
+    for (double odd : {9.0, 7.0, 5.0, 3.0, 1.0}) series = series * square + 1 / odd;
+    return exponent * -0.69314718055994529 - 2 * s * series;
+}
