@@ -55,6 +55,7 @@ class FakeDevice:
     """Computes a StepPlan at once, and asserts that it may.
 
     `fault` is asked for each row of each step: what it answers is the row's fault, until it is seated anew.
+    `seconds` says how long a step is said to have taken.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class FakeDevice:
         rows: int,
         step_tokens: int,
         fault: Callable[[RowPlan, Seat], str | None] = lambda row, seat: None,
+        seconds: Callable[[StepPlan], float] = lambda plan: 0.0,
     ):
         self.page_size = page_size
         self.vocab_size = vocab_size
         self.step_tokens = step_tokens
         self.fault = fault
+        self.seconds = seconds
         self.kv: list[int | None] = [None] * (pages * page_size)
         self.rows: list[Row | None] = [None] * rows
         self.steps = 0
@@ -82,7 +85,8 @@ class FakeDevice:
         assert len({row.row for row in plan.rows}) == len(plan.rows), "a row stands twice in a step"
         for seat in plan.seats:
             self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
-        return StepResult(step=plan.step, rows=tuple(map(self._compute, plan.rows)))
+        rows = tuple(map(self._compute, plan.rows))
+        return StepResult(step=plan.step, rows=rows, seconds=self.seconds(plan))
 
     def _compute(self, plan: RowPlan) -> RowResult:
         row = self.rows[plan.row]

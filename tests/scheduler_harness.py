@@ -105,6 +105,7 @@ class Harness:
         radix: bool = True,
         shuffle: Random | None = None,
         fault: Callable[[RowPlan, Seat], str | None] = lambda row, seat: None,
+        seconds: Callable[[StepPlan], float] = lambda plan: 0.0,
         context: int = CONTEXT,
         schedule: ScheduleConfig | None = None,
     ):
@@ -112,7 +113,7 @@ class Harness:
         cache = CacheConfig(pages=pages, page_size=page_size, radix=radix)
         self.scheduler = Scheduler(cache, self.schedule, context, VOCAB_SIZE, STOP_IDS, seed=1)
         self.device = FakeDevice(
-            pages, page_size, VOCAB_SIZE, self.schedule.max_running, self.schedule.step_tokens, fault
+            pages, page_size, VOCAB_SIZE, self.schedule.max_running, self.schedule.step_tokens, fault, seconds
         )
         self.shuffle = shuffle
         self.flying: deque[StepResult] = deque()

@@ -2,21 +2,23 @@
 
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.budget import Draft
+from stemma.control.scheduler.cost import StepCost
 from stemma.control.scheduler.preempt import Preemption
 from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 
 
 class Advance:
-    """Fills a draft with rows: first all who lack one position, then the others as far as tokens reach.
+    """Fills a draft with rows: first all who lack one position, then the others as far as tokens and time reach.
 
     There are at most as many rows as tokens in a step, so that nobody of the first kind is left out.
     """
 
-    def __init__(self, cache: PrefixCache, seats: Seats, preemption: Preemption):
+    def __init__(self, cache: PrefixCache, seats: Seats, preemption: Preemption, cost: StepCost):
         self._cache = cache
         self._seats = seats
         self._preemption = preemption
+        self._cost = cost
 
     def into(self, draft: Draft) -> None:
         behind = []
@@ -30,7 +32,9 @@ class Advance:
                     draft.add(sequence, 1, ())
                 else:
                     self.compute(sequence, draft)
-        draft.decodes = len(draft.rows)
+        if draft.rows:
+            draft.decodes = len(draft.rows)
+            draft.tokens = self._cost.fitting(draft.tokens)
         for sequence in behind:
             if draft.tokens and sequence.state is seated:
                 self.compute(sequence, draft)

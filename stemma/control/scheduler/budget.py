@@ -21,12 +21,17 @@ class Draft:
     seats: list[Seat] = field(default_factory=list)
     rows: list[RowPlan] = field(default_factory=list)
     sequences: list[Sequence] = field(default_factory=list)  # of the rows
-    decodes: int = 0  # rows whose sequences lacked nothing but this one position
+    decodes: int = 0  # the first rows: their sequences lacked nothing but this one position
 
     def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
         self.tokens -= count
         self.rows.append(sequence.advance(count, pages))
         self.sequences.append(sequence)
+
+    @property
+    def chunk_tokens(self) -> int:
+        """What it computes beside its decodes."""
+        return sum(row.count for row in self.rows[self.decodes :])
 
     @property
     def is_mixed(self) -> bool:

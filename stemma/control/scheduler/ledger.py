@@ -4,6 +4,7 @@ from collections import deque
 
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.budget import Draft
+from stemma.control.scheduler.cost import StepCost
 from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
@@ -17,25 +18,27 @@ class Ledger:
     Always: a sequence is in `open` until its one finish is said.
     """
 
-    def __init__(self, cache: PrefixCache, seats: Seats):
+    def __init__(self, cache: PrefixCache, seats: Seats, cost: StepCost):
         self.open: dict[str, Sequence] = {}
-        self.flights: deque[tuple[StepPlan, list[Sequence]]] = deque()
+        self.flights: deque[tuple[StepPlan, Draft]] = deque()
         self.most_in_flight = 0
         self.output_tokens = 0
         self._cache = cache
         self._seats = seats
+        self._cost = cost
 
     def launch(self, plan: StepPlan, draft: Draft) -> None:
-        self.flights.append((plan, draft.sequences))
+        self.flights.append((plan, draft))
         self.most_in_flight = max(self.most_in_flight, len(self.flights))
 
     def absorb(self, result: StepResult) -> list[TokenChunk]:
         if not self.flights or self.flights[0][0].step != result.step:
             raise Bug(f"the result of step {result.step} came out of turn")
-        plan, sequences = self.flights.popleft()
+        plan, draft = self.flights.popleft()
+        self._cost.learn(draft.decodes, draft.chunk_tokens, result.seconds)
         chunks = []
         seated, ended = State.SEATED, State.ENDED  # to look a member of an Enum up takes 0.1 us in Python 3.11
-        for sequence, row, came in zip(sequences, plan.rows, result.rows, strict=True):
+        for sequence, row, came in zip(draft.sequences, plan.rows, result.rows, strict=True):
             if row.row != came.row:
                 raise Bug(f"step {plan.step} planned row {row.row} where row {came.row} came back")
             sequence.flying -= 1

@@ -11,6 +11,7 @@ from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.admit import Admission
 from stemma.control.scheduler.advance import Advance
 from stemma.control.scheduler.budget import Draft, TokenRatio
+from stemma.control.scheduler.cost import StepCost
 from stemma.control.scheduler.gate import Gate
 from stemma.control.scheduler.ledger import Ledger
 from stemma.control.scheduler.preempt import Preemption
@@ -49,9 +50,10 @@ class Scheduler:
         self.seats = Seats(min(schedule.max_running, schedule.step_tokens), self.cache, self.queue)
         self.ratio = TokenRatio(schedule.conservativeness, cache.page_size)
         self.preemption = Preemption(self.seats, self.ratio, schedule.priority)
-        self.advance = Advance(self.cache, self.seats, self.preemption)
+        cost = StepCost(schedule.max_step_seconds)
+        self.advance = Advance(self.cache, self.seats, self.preemption, cost)
         self.admission = Admission(self.cache, self.queue, self.seats, self.ratio, self.advance, self.preemption)
-        self.ledger = Ledger(self.cache, self.seats)
+        self.ledger = Ledger(self.cache, self.seats, cost)
         self._outbox: list[TokenChunk] = []
         self._requests = 0
         self._aborted = 0
@@ -152,8 +154,8 @@ class Scheduler:
             raise Bug(f"{len(self.cache.leases)} leases belong to {len(placed) - len(self.queue)} sequences")
         flying: dict[Sequence, int] = {}
         sampled: dict[Sequence, int] = {}
-        for plan, sequences in self.ledger.flights:
-            for sequence, row in zip(sequences, plan.rows, strict=True):
+        for plan, draft in self.ledger.flights:
+            for sequence, row in zip(draft.sequences, plan.rows, strict=True):
                 flying[sequence] = flying.get(sequence, 0) + 1
                 sampled[sequence] = sampled.get(sequence, 0) + row.samples
         for sequence in placed:

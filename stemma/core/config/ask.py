@@ -69,6 +69,15 @@ class Ask(Struct, frozen=True, kw_only=True):
             size=True,
         ),
     ] = None
+    max_step_ms: Annotated[
+        int,
+        Note(
+            "milliseconds that a step may take when prompts are computed beside running answers; 0: no limit",
+            "schedule",
+            low=0,
+            high=3_600_000,
+        ),
+    ] = 250
     schedule_policy: Annotated[Policy, Note("order of the waiting", "schedule")] = "fcfs"
     enable_priority_scheduling: Annotated[
         bool, Note("requests of higher priority go first, and may push out others", "schedule")

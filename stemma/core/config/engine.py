@@ -32,6 +32,7 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True):
     policy: Policy = "fcfs"
     priority: bool = False  # whether Request.priority orders the queue and may preempt
     conservativeness: float = 1.0  # scales the expected share of max_new_tokens
+    max_step_seconds: float = 0.0  # chunks beside decodes end the step by then; 0: they may take as long as they do
     depth: int = 1  # steps in flight: 1 plain, 2 overlapped
 
 

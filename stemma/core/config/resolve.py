@@ -199,6 +199,7 @@ def _schedule(ask: Ask, context: int, notes: _Notes) -> ScheduleConfig:
         policy=ask.schedule_policy,
         priority=ask.enable_priority_scheduling,
         conservativeness=ask.schedule_conservativeness,
+        max_step_seconds=ask.max_step_ms / 1000,
         depth=notes.take("depth", _depth(ask)),
     )
 

@@ -70,12 +70,14 @@ def random_harness(random: Random, depth: int) -> Harness:
         priority=random.random() < 0.5,
         conservativeness=random.choice([0.05, 0.05, 0.3, 1.0]),
         depth=depth,
+        max_step_seconds=random.choice([0.0, 0.005, 0.05]),
     )
     return Harness(
         pages=random.choice([least, least, least + 3, 2 * least, 6 * least]),
         page_size=page_size,
         radix=random.random() < 0.9,
         shuffle=random,
+        seconds=lambda plan: plan.tokens * random.choice([0.0, 0.001, 0.01, 1.0]),
         schedule=schedule,
     )
 
