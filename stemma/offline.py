@@ -127,7 +127,7 @@ class Engine:
     def shutdown(self) -> None:
         """Abort what runs and end both threads. A second time does nothing."""
         if self._is_running:
-            self._service.client.close()
+            self._service.close()
             self._engine_thread.join()
             self._end_service()
 

@@ -27,6 +27,8 @@ from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.tokens import pack, unpack
 from stemma.front.service.client import EngineClient
 
+COMPILE_SECONDS = 0.01
+
 Script = Callable[[Request], Iterable[int]]
 
 
@@ -64,6 +66,7 @@ class FakeEngine:
         tokens_per_chunk: int = 1,
         seconds_per_chunk: float = 0.0,
         max_queued: int | None = None,
+        refuses: Callable[[Request], str | None] = lambda request: None,
     ):
         self.script = script
         self.ready = EngineReady(context=context, max_total_tokens=4 * context, page_size=16, vocab_size=vocab_size)
@@ -71,6 +74,7 @@ class FakeEngine:
         self.tokens_per_chunk = tokens_per_chunk
         self.seconds_per_chunk = seconds_per_chunk
         self.max_queued = max_queued
+        self.refuses = refuses  # why it cannot be; asked after a moment, as a grammar that has to compile
         self.sent: list[ToEngine] = []
         self.running: dict[str, asyncio.Task[None]] = {}
         self.stats = Stats(page_size=16, pages=1024, free_pages=1024)
@@ -176,6 +180,13 @@ class FakeEngine:
 
     async def _run(self, request: Request) -> None:
         prompt, sampling = [*unpack(request.tokens)], request.sampling
+        if request.grammar is not None:
+            await asyncio.sleep(COMPILE_SECONDS)
+        if reason := self.refuses(request):
+            refused = Finish(reason="abort", code=400, detail=reason)
+            self._say(TokenChunk(id=request.id, finish=refused, usage=Usage(prompt=len(prompt))))
+            del self.running[request.id]
+            return
         output = self._output[request.id]
         room = self.ready.context - len(prompt)
         limit = room if sampling.max_new_tokens is None else min(room, sampling.max_new_tokens)

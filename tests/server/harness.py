@@ -115,6 +115,7 @@ async def house(
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+        service.judge.close()
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.tokens import unpack
-from stemma.front.server.openai.tools import check_tools, is_wanted
+from stemma.front.server.openai.tools import check_tools, choose
 from stemma.front.text.tokenizer import Tokenizer
 from tests.fake_engine import FakeEngine
 from tests.server.harness import END, MODEL, TOKENIZER, Json, events, fake_engine, house, on_a_port, says
@@ -262,14 +262,14 @@ def test_special_tokens_are_read_and_not_shown() -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}, "tool_choice"),
+        ({"tool_choice": "required", "tools": []}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "get_news"}}}, "tool_choice.function.name"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
         ({"tools": [{"type": "web_search", "function": {"name": "f"}}]}, "tools[0].type"),
         ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
         ({"tools": [TOOL] * 257}, "tools"),
-        ({"tools": [{"function": {"name": "f", "strict": True}}]}, "tools[0].function.strict"),
+        ({"tools": [{"function": {"name": "f", "strict": 1}}]}, "tools[0].function.strict"),
         ({"tools": [{"function": {"name": "f", "parameters": {"type": "thing"}}}]}, "[0].function.parameters.type"),
         ({"tools": [{"function": {"name": "f", "parameters": {"properties": {"a": 5}}}}]}, "parameters.properties.a"),
         ({"tools": [{"function": {"name": "f", "parameters": {"anyOf": [{"required": [1]}]}}}]}, "anyOf[0].required"),
@@ -315,9 +315,9 @@ ANYTHING: st.SearchStrategy[object] = st.recursive(
 @settings(max_examples=200, deadline=None)
 def test_tools_are_taken_or_refused(tools: list[Json], choice: Any) -> None:
     with suppress(BadRequest):
-        assert check_tools(tools) == tuple(tool["function"]["name"] for tool in tools)
-    with suppress(BadRequest):
-        assert is_wanted(choice) == (choice != "none")
+        functions = check_tools(tools)
+        assert [function.name for function in functions.values()] == [tool["function"]["name"] for tool in tools]
+        assert set(choose(functions, choice, True).functions) <= set(functions)
 
 
 def test_tools_without_a_parser_are_refused() -> None:

@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.sampling import LogprobSpec
 from stemma.front.dialect.gather import Progress
+from stemma.front.service.promise import Certificate
 
 LOWEST = -3.4028234663852886e38  # what stands for minus infinity, which JSON cannot say
 
@@ -23,10 +26,14 @@ class Form:
     spec: LogprobSpec | None = None
     text_of: Callable[[int], str] | None = None  # text of a token, when logprobs tell it
     prompt_ids: Sequence[int] | None = None  # to be told again
+    certifies: bool = False
 
 
-def render(answer: Progress, form: Form) -> Json:
-    result: Json = {"text": answer.text, "output_ids": answer.tokens, "meta_info": meta(answer, form)}
+def render(answer: Progress, form: Form, certificate: Certificate | None) -> Json:
+    about = meta(answer, form)
+    if form.certifies and answer.finish is not None:
+        about["certificate"] = msgspec.to_builtins(certificate)
+    result: Json = {"text": answer.text, "output_ids": answer.tokens, "meta_info": about}
     if form.prompt_ids is not None:
         result["prompt_token_ids"] = form.prompt_ids
     return result

@@ -10,6 +10,7 @@ from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
 from stemma.core.types.tokens import WIDTH
 from stemma.front.dialect.bounds import MAX_ENTRIES, MAX_TOKENS
 from stemma.front.service.collect import Pending
+from stemma.front.service.promise import Certificate, Message, certify
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -31,6 +32,12 @@ class Progress:
     output: int = 0  # tokens so far, also those that were forgotten
     thought: int = 0  # those of them that are the model's thoughts
     has_begun: bool = False
+    forgotten: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> str:
+        """The text, with what was forgotten of it."""
+        return "".join([*self.forgotten, self.text])
 
     def add(self, chunk: TextChunk) -> None:
         self.has_begun = True
@@ -44,6 +51,7 @@ class Progress:
 
     def forget(self) -> None:
         """What was told need not be told again: streams of deltas. The prompt's logprobs stay."""
+        self.forgotten.append(self.text)
         self.text = ""
         self.tokens.clear()
         self.logprobs.clear()
@@ -61,15 +69,27 @@ class Runs:
         self._watch = watch or (lambda chunks, is_streaming: chunks)
 
     async def chunks(self, works: Sequence[Work], is_streaming: bool) -> AsyncGenerator[tuple[int, TextChunk], None]:
-        """Every chunk, with the number of its work. Raises what the engine refused; closing it aborts all."""
+        """Every chunk, with the number of its work; closing it aborts all.
+
+        Raises what is refused. Nothing is told before each work that has a grammar is accepted: the engine speaks
+        of it only when the grammar was compiled.
+        """
         check_size(works)
+        unheard = {number for number, work in enumerate(works) if work.promise}
+        for work in works:
+            if work.promise:
+                await work.promise.check(self._service.judge)
         interval = self._stream_interval if is_streaming else 1
         streams = [self._watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
+        held: list[tuple[int, TextChunk]] = []
         async with aclosing(merged(streams)) as found:
             async for number, chunk in found:
                 if failed := refusal(chunk.finish):
                     raise failed
-                yield number, chunk
+                unheard.discard(number)
+                held.append((number, chunk))
+                while held and not unheard:
+                    yield held.pop(0)
 
     async def answers(self, works: Sequence[Work]) -> list[list[Progress]]:
         """All continuations of each work, whole."""
@@ -78,6 +98,12 @@ class Runs:
             async for number, chunk in chunks:
                 answers[number][chunk.index].add(chunk)
         return answers
+
+    async def certificate(self, work: Work, answer: Progress, message: Message) -> Certificate | None:
+        """Of an answer that has ended; None when it could be anything."""
+        if work.promise is None:
+            return None
+        return await certify(work.promise, message, answer.finish, answer.usage, self._service.judge)
 
 
 async def spaced(chunks: Chunks, interval: int) -> AsyncGenerator[TextChunk, None]:

@@ -13,9 +13,11 @@ from stemma.core.types.tokens import unpack
 from stemma.front.dialect.answer import Form, Json, count_entries, render
 from stemma.front.dialect.body import Later
 from stemma.front.dialect.bounds import MAX_BATCH, MAX_CHOSEN, Name, Priority, RequestId, Top
+from stemma.front.dialect.constraint import promise_of
 from stemma.front.dialect.gather import Progress, Runs
 from stemma.front.dialect.prompts import Prompt, each, located, request_ids, token_lists
 from stemma.front.dialect.sampling import read_sampling
+from stemma.front.service.promise import Message
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -41,6 +43,7 @@ class GenerateBody(Later, kw_only=True):
     priority: Priority | None = None
     extra_key: Name | list[Name] | None = None
     cache_salt: Name | list[Name] | None = None
+    certificate: bool | None = False
 
     input_embeds: Raw = _NULL
     image_data: Raw = _NULL
@@ -85,7 +88,7 @@ class Native:
     async def answers(self, items: Sequence[Item]) -> list[Json]:
         """Every answer, whole, in the order of the prompts."""
         answers = await self._runs.answers([item.work for item in items])
-        return [render(answer, item.form) for item, of in zip(items, answers, strict=True) for answer in of]
+        return [await self._render(answer, item) for item, of in zip(items, answers, strict=True) for answer in of]
 
     async def stream(self, items: Sequence[Item], is_many: bool, is_incremental: bool) -> AsyncGenerator[Json, None]:
         """Each answer as it grows: all of it so far, or only what is new. With many, each tells its `index`.
@@ -103,10 +106,16 @@ class Native:
                 if place in told and chunk.finish is None and room < count_entries(answer, item.form.spec):
                     continue
                 told[place] = answer.output
-                result = render(answer, item.form)
+                result = await self._render(answer, item)
                 yield result | {"index": place} if is_many else result
                 if is_incremental:
                     answer.forget()
+
+    async def _render(self, answer: Progress, item: Item) -> Json:
+        certificate = None
+        if item.form.certifies and answer.finish is not None:
+            certificate = await self._runs.certificate(item.work, answer, Message(answer.whole))
+        return render(answer, item.form, certificate)
 
     def items(self, body: GenerateBody, started: float) -> tuple[list[Item], bool]:
         """Every prompt of the body, and whether the answer is a list."""
@@ -132,6 +141,7 @@ class Native:
                     is_length_asked=wish.is_length_asked,
                     id=ids[at],
                     n=wish.n,
+                    promise=promise_of(wish.grammar),
                     logprobs=specs[at],
                     priority=body.priority or 0,
                     salt="\n".join(filter(None, (salts[at], keys[at]))),
@@ -151,6 +161,7 @@ class Native:
             spec=work.logprobs,
             text_of=self._service.tokenizer.text_of if body.return_text_in_logprobs else None,
             prompt_ids=list(unpack(work.tokens)) if body.return_prompt_token_ids else None,
+            certifies=bool(body.certificate),
         )
 
 

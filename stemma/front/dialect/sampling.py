@@ -9,19 +9,22 @@ from stemma.core.base.errors import BadRequest
 from stemma.core.types.sampling import SamplingParams
 from stemma.front.dialect.body import Misfit, misfit
 from stemma.front.dialect.bounds import Samples
+from stemma.front.dialect.constraint import FIELDS, read_grammar
+from stemma.front.service.promise import Wanted
 
 T = TypeVar("T")
 
-LATER = ("json_schema", "regex", "ebnf", "structural_tag", "choice", "custom_params", "watermark", "stream_interval")
-KNOWN = (*SamplingParams.__struct_fields__, "n")
+LATER = ("choice", "custom_params", "watermark", "stream_interval")
+KNOWN = (*SamplingParams.__struct_fields__, "n", *FIELDS)
 
 
 class Wish(NamedTuple):
-    """Our parameters, how many continuations are wanted, and whether their length was asked for or is a default."""
+    """What `sampling_params` may say."""
 
     sampling: SamplingParams
     n: int
-    is_length_asked: bool
+    is_length_asked: bool  # or the length is a default
+    grammar: Wanted | None
 
 
 def read_sampling(given: Mapping[str, object], defaults: Mapping[str, object], under: str = "") -> Wish:
@@ -29,7 +32,8 @@ def read_sampling(given: Mapping[str, object], defaults: Mapping[str, object], u
 
     A null means the default; for `max_new_tokens` it means: until the context ends.
     """
-    wanted = dict(defaults)
+    grammar = read_grammar(given, under) or read_grammar(defaults)
+    wanted = {name: value for name, value in defaults.items() if name not in FIELDS}
     for name, value in given.items():
         if name in LATER and value:
             raise BadRequest(f"{place(under, name)} is not served yet; leave it out", place(under, name))
@@ -38,7 +42,7 @@ def read_sampling(given: Mapping[str, object], defaults: Mapping[str, object], u
         if name not in (*KNOWN, *LATER, "beam_width"):
             known = ", ".join(KNOWN)
             raise Misfit(f"{place(under, name)}: unknown field `{name}`, expected one of {known}", place(under, name))
-        if name in KNOWN and (value is not None or name == "max_new_tokens"):
+        if name in KNOWN and name not in FIELDS and (value is not None or name == "max_new_tokens"):
             wanted[name] = value
     for name in ("stop", "stop_regex"):
         if isinstance(value := wanted.get(name), str):
@@ -49,7 +53,7 @@ def read_sampling(given: Mapping[str, object], defaults: Mapping[str, object], u
     sampling = convert(wanted, SamplingParams, under)
     if sampling.top_k == 0:
         raise BadRequest(f"{place(under, 'top_k')} is 0; give at least 1, or -1 for all", place(under, "top_k"))
-    return Wish(sampling, n, "max_new_tokens" in given)
+    return Wish(sampling, n, "max_new_tokens" in given, grammar)
 
 
 class Count(msgspec.Struct):

@@ -65,7 +65,7 @@ async def run_beside(process: EngineProcess, door: socket.socket, engine: Engine
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    service.client.close()
+    service.close()
     if not hearing.cancelled():
         hearing.result()  # raises: who cannot hear the engine cannot serve
     return watching.result() if watching.done() and not watching.cancelled() else 0

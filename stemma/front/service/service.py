@@ -15,7 +15,9 @@ from stemma.core.types.sampling import MAX_STOPS, LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
 from stemma.front.service.client import EngineClient, TokenStream
 from stemma.front.service.collect import Collector, Mailbox
+from stemma.front.service.judge import Judge
 from stemma.front.service.prepare import check_id, check_logprobs, check_n, check_prompt, seed_of, settle
+from stemma.front.service.promise import Promise
 from stemma.front.service.work import Work
 from stemma.front.text.stop import Stops
 from stemma.front.text.template import ChatTemplate
@@ -32,6 +34,7 @@ class Service:
         self.tokenizer = tokenizer
         self.template = template
         self.client = client
+        self.judge = Judge()
 
     def work(
         self,
@@ -42,6 +45,7 @@ class Service:
         is_length_asked: bool = True,
         id: str | None = None,
         n: int = 1,
+        promise: Promise | None = None,
         logprobs: LogprobSpec | None = None,
         priority: int = 0,
         salt: str = "",
@@ -68,6 +72,7 @@ class Service:
             tokens=pack(prompt),
             sampling=settled,
             n=n,
+            promise=promise,
             logprobs=logprobs,
             priority=priority,
             salt=salt,
@@ -125,6 +130,10 @@ class Service:
             raise Bug("the engine answered AskStats without stats")
         return reply.stats
 
+    def close(self) -> None:
+        self.client.close()
+        self.judge.close()
+
     async def is_alive(self, timeout_seconds: float) -> bool:
         """Whether the engine, asked for one token, says anything at all before the time is over."""
         if self.client.ready is None:
@@ -177,6 +186,7 @@ def _requests(work: Work) -> list[Request]:
             id=work.id_of(index),
             tokens=work.tokens,
             sampling=msgspec.structs.replace(work.sampling, sampling_seed=seed_of(seed, index)),
+            grammar=work.promise.grammar if work.promise else None,
             logprobs=work.logprobs,
             priority=work.priority,
             salt=work.salt,

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
+from stemma.front.service.promise import Promise
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -12,6 +13,7 @@ class Work(Struct, frozen=True, kw_only=True):
     tokens: bytes  # the prompt, packed
     sampling: SamplingParams  # its seed is filled
     n: int = 1
+    promise: Promise | None = None
     logprobs: LogprobSpec | None = None
     priority: int = 0
     salt: str = ""

@@ -7,12 +7,17 @@ from msgspec import Struct
 
 
 class CallFormat(Struct, frozen=True, kw_only=True):
-    """`begin`, a JSON object of a name and its arguments, `end`; as often as there are calls."""
+    """`begin`, a JSON object of a name and its arguments, `end`; as often as there are calls.
+
+    A call that a grammar forces is written with the first of `arguments`, and with `blank` and `between`.
+    """
 
     begin: str
     end: str
     name: str = "name"
     arguments: tuple[str, ...] = ("arguments", "parameters")
+    blank: str = "\n"  # between a marker and the object
+    between: str = "\n"  # between two calls
 
 
 class ThoughtFormat(Struct, frozen=True, kw_only=True):
@@ -20,6 +25,7 @@ class ThoughtFormat(Struct, frozen=True, kw_only=True):
 
     begin: str = "<think>"
     end: str = "</think>"
+    after: str = "\n\n"  # what a grammar puts behind `end`
     is_forced: bool = False  # the model thinks first even where neither prompt nor answer has `begin`
 
 

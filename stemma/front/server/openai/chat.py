@@ -3,7 +3,9 @@
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
+from msgspec import UNSET, UnsetType
 from starlette.types import ASGIApp
 
 from stemma.core.base.errors import BadRequest
@@ -23,8 +25,9 @@ from stemma.front.server.openai.common import (
     usage_of,
     work_of,
 )
-from stemma.front.server.openai.message import Telling, end_of, message_of
-from stemma.front.server.openai.prompt import is_thinking, prompt_of_chat, tokens_of
+from stemma.front.server.openai.constraint import content_of, promise_of_message
+from stemma.front.server.openai.message import Telling, end_of, message_of, told_of
+from stemma.front.server.openai.prompt import is_answering, is_thinking, prompt_of_chat, tokens_of
 from stemma.front.server.openai.schema import (
     ChatAnswer,
     ChatBody,
@@ -37,12 +40,14 @@ from stemma.front.server.openai.schema import (
     Metadata,
     TopToken,
 )
-from stemma.front.server.openai.tools import check_tools, is_wanted
+from stemma.front.server.openai.tools import Chosen, check_tools, choose
 from stemma.front.server.sse import Events, EventStream, event
 from stemma.front.service.message import MessageForm, MessageReader
+from stemma.front.service.promise import Certificate
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 from stemma.front.text.formats import CALLS, THOUGHTS
+from stemma.front.text.tags import Thoughts
 
 
 class Chat:
@@ -65,6 +70,8 @@ class Chat:
             return await EventStream.open(self._events(body, work, form), "openai")
         answers = await self._runs.answers([work])
         choices = [self._choice(index, answer, body, form) for index, answer in enumerate(answers[0])]
+        for choice, answer in zip(choices, answers[0], strict=True):
+            choice.certificate = await self._certificate(body, work, answer, form)
         return json_response(
             ChatAnswer(
                 id=work.id,
@@ -80,7 +87,8 @@ class Chat:
         if body.top_logprobs and not body.logprobs:
             raise BadRequest("top_logprobs: needs logprobs to be true", "top_logprobs")
         wish = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
-        names = self._tools(body)
+        chosen = self._chosen(body)
+        names = chosen.names
         prompt = prompt_of_chat(
             self._service,
             body.messages,
@@ -91,25 +99,30 @@ class Chat:
             reasoning_effort=body.reasoning_effort,
         )
         spec = LogprobSpec(top=body.top_logprobs or 0) if body.logprobs else None
-        form = self._form(body, prompt, names)
+        last = body.messages[-1].get("content") if body.continue_final_message else ""
+        said = last if isinstance(last, str) else ""
+        form = self._form(body, prompt, said, names)
+        content = content_of(body, wish)
+        promise = promise_of_message(content, chosen, self._calls, self._may_think(form, prompt, said))
         tokens = tokens_of(self._service, prompt)
-        return work_of(self._service, body, tokens, wish, spec, body.rid, "messages", form.shown), form
+        return work_of(self._service, body, tokens, wish, promise, spec, body.rid, "messages", form.shown), form
 
-    def _tools(self, body: ChatBody) -> tuple[str, ...]:
-        """The names of the tools that may be called."""
-        names = check_tools(body.tools or [])
-        if not is_wanted(body.tool_choice) or not names:
-            return ()
-        if self._calls is None:
+    def _chosen(self, body: ChatBody) -> Chosen:
+        """The tools that may be called."""
+        chosen = choose(check_tools(body.tools or []), body.tool_choice, body.parallel_tool_calls is not False)
+        if chosen.functions and self._calls is None:
             raise BadRequest(
                 "tools: how this model writes calls is not known; serve it with --tool-call-parser, or leave them out",
                 "tools",
             )
-        return names
+        return chosen
 
-    def _form(self, body: ChatBody, prompt: str, names: tuple[str, ...]) -> MessageForm:
-        last = body.messages[-1].get("content") if body.continue_final_message else ""
-        said = last if isinstance(last, str) else ""
+    def _may_think(self, form: MessageForm, prompt: str, said: str) -> Thoughts | None:
+        if self._thoughts is None or is_answering(self._thoughts, prompt, said):
+            return None
+        return Thoughts(self._thoughts, form.is_thinking)
+
+    def _form(self, body: ChatBody, prompt: str, said: str, names: tuple[str, ...]) -> MessageForm:
         return MessageForm(
             tokenizer=self._service.tokenizer,
             thoughts=self._thoughts,
@@ -132,6 +145,14 @@ class Chat:
             finish_reason=reason,
             matched_stop=matched,
         )
+
+    async def _certificate(
+        self, body: ChatBody, work: Work, answer: Progress, form: MessageForm
+    ) -> Certificate | UnsetType | None:
+        if not body.certificate:
+            return UNSET
+        parts = MessageReader(replace(form, separates=True)).read(answer.whole, (), is_end=True)
+        return await self._runs.certificate(work, answer, told_of(parts))
 
     async def _events(self, body: ChatBody, work: Work, form: MessageForm) -> Events:
         """Per continuation: its role, its thoughts, its text and calls, its end. Then usage, when asked for."""
@@ -159,6 +180,7 @@ class Chat:
                 if chunk.finish is not None:
                     reason, matched = end_of(chunk.finish, telling.reader)
                     end = ChatDelta(index=index, delta=Delta(), finish_reason=reason, matched_stop=matched)
+                    end.certificate = await self._certificate(body, work, telling.answer, form)
                     yield event(chunk_of(end))
         if body.wants_usage:
             yield event(chunk_of())

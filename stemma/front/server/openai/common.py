@@ -6,11 +6,13 @@ from stemma.core.base.errors import BadRequest
 from stemma.core.config.serve import ServeConfig
 from stemma.core.types.output import Finish
 from stemma.core.types.sampling import LogprobSpec
+from stemma.front.dialect.constraint import FIELDS
 from stemma.front.dialect.gather import Progress
 from stemma.front.dialect.prompts import Prompt, located
 from stemma.front.dialect.sampling import Wish, read_sampling
 from stemma.front.server.endpoint import Call
 from stemma.front.server.openai.schema import Common, OutputDetails, PromptDetails, UsageBlock
+from stemma.front.service.promise import Promise
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -27,16 +29,13 @@ SAMPLING = (
 def check_served(body: Common, serve: ServeConfig) -> None:
     """Raise for what would change the answer and is not served yet."""
     body.refuse_later()
-    if body.response_format is not None and body.response_format.type != "text":
-        kind = body.response_format.type
-        raise BadRequest(f"response_format.type: {kind!r} is not served yet; there is 'text'", "response_format.type")
     if (body.model or "").startswith(f"{serve.served_model_name}:"):
         raise BadRequest(f"model: adapters are not served yet; ask for {serve.served_model_name!r}", "model")
 
 
 def sampling_of(body: Common, max_tokens: int | None, fallback: int | None, defaults: Mapping[str, object]) -> Wish:
     """Without `max_tokens`: the server's default, else `fallback`."""
-    given = {OURS.get(name, name): getattr(body, name) for name in SAMPLING}
+    given = {OURS.get(name, name): getattr(body, name) for name in (*SAMPLING, *FIELDS)}
     if max_tokens is not None:
         given["max_new_tokens"] = max_tokens
     return read_sampling(given, {"max_new_tokens": fallback} | dict(defaults))
@@ -47,6 +46,7 @@ def work_of(
     body: Common,
     prompt: Prompt,
     wish: Wish,
+    promise: Promise | None,
     spec: LogprobSpec | None,
     id: str | None,
     where: str,
@@ -61,6 +61,7 @@ def work_of(
             is_length_asked=wish.is_length_asked,
             id=id,
             n=wish.n,
+            promise=promise,
             logprobs=spec,
             priority=body.priority or 0,
             salt="\n".join(filter(None, (body.cache_salt, body.extra_key))),

@@ -14,6 +14,7 @@ from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.tokens import unpack
 from stemma.front.dialect.body import decode
 from stemma.front.dialect.bounds import MAX_BATCH
+from stemma.front.dialect.constraint import promise_of
 from stemma.front.dialect.defaults import Defaults
 from stemma.front.dialect.gather import Progress, Runs
 from stemma.front.dialect.prompts import Prompt, request_ids, token_lists
@@ -28,8 +29,10 @@ from stemma.front.server.openai.common import (
     usage_of,
     work_of,
 )
+from stemma.front.server.openai.constraint import content_of
 from stemma.front.server.openai.schema import CompletionBody, Metadata, TextAnswer, TextChoice, TextLogprobs
 from stemma.front.server.sse import Events, EventStream, event
+from stemma.front.service.promise import Message
 from stemma.front.service.service import Service
 from stemma.front.service.work import Work
 
@@ -64,7 +67,7 @@ class Completions:
         answers = await self._runs.answers([item.work for item in items])
         whole = self._answer(body, items[0].work.id, int(time.time()))
         for item, of in zip(items, answers, strict=True):
-            whole.choices += [self._choice(body, item, index, answer, True) for index, answer in enumerate(of)]
+            whole.choices += [await self._choice(body, item, index, answer, True) for index, answer in enumerate(of)]
         whole.usage = usage_of(answers, self._serve.cache_report)
         whole.metadata = Metadata(self._serve.weight_version)
         return json_response(whole)
@@ -81,28 +84,34 @@ class Completions:
         if len(prompts) * n > MAX_BATCH:
             raise BadRequest(f"n: more than {MAX_BATCH} continuations in one request", "n")
         spec = None if body.logprobs is None else LogprobSpec(start=0 if body.echo else -1, top=body.logprobs)
+        promise = promise_of(content_of(body, wish))
         items: list[Item] = []
         for prompt, id in zip(prompts, request_ids(body.rid, len(prompts), is_batch), strict=True):
             where = f"prompt[{len(items)}]" if is_batch else "prompt"
-            work = work_of(self._service, body, prompt, wish, spec, id, where)
+            work = work_of(self._service, body, prompt, wish, promise, spec, id, where)
             items.append(Item(work, self._echo(prompt, work) if body.echo else "", len(items) * n))
         return items
 
     def _echo(self, prompt: Prompt, work: Work) -> str:
         return prompt if isinstance(prompt, str) else self._service.tokenizer.decode(unpack(work.tokens))
 
-    def _choice(self, body: CompletionBody, item: Item, index: int, answer: Progress, is_first: bool) -> TextChoice:
+    async def _choice(
+        self, body: CompletionBody, item: Item, index: int, answer: Progress, is_first: bool
+    ) -> TextChoice:
         """What is new of a continuation: its first part carries the echo."""
         logprobs = None
         if body.logprobs is not None:
             logprobs = self._logprobs([*answer.prompt_logprobs, *answer.logprobs], body.logprobs)
-        return TextChoice(
+        choice = TextChoice(
             index=item.first + index,
             text=item.echo + answer.text if is_first else answer.text,
             logprobs=logprobs,
             finish_reason=answer.finish.reason if answer.finish else None,
             matched_stop=matched_stop(answer.finish),
         )
+        if body.certificate and answer.finish:
+            choice.certificate = await self._runs.certificate(item.work, answer, Message(answer.whole))
+        return choice
 
     async def _events(self, body: CompletionBody, items: Sequence[Item]) -> Events:
         works = [item.work for item in items]
@@ -114,7 +123,7 @@ class Completions:
                 is_first = not answer.has_begun
                 answer.add(chunk)
                 part = self._answer(body, works[0].id, created)
-                part.choices = [self._choice(body, items[number], chunk.index, answer, is_first)]
+                part.choices = [await self._choice(body, items[number], chunk.index, answer, is_first)]
                 if body.wants_running_usage:
                     part.usage = usage_of(answers, self._serve.cache_report)
                 yield event(part)

@@ -9,6 +9,7 @@ from stemma.front.dialect.gather import Progress
 from stemma.front.server.openai.common import matched_stop
 from stemma.front.server.openai.schema import AssistantMessage, CalledFunction, Delta, ToolCall
 from stemma.front.service.message import MessageReader
+from stemma.front.service.promise import Message
 from stemma.front.text.markers import Part
 
 
@@ -69,6 +70,13 @@ def message_of(parts: Sequence[Part]) -> AssistantMessage:
     if calls:
         message.tool_calls = calls
     return message
+
+
+def told_of(parts: Sequence[Part]) -> Message:
+    """The message as its certificate is about it."""
+    message = message_of(parts)
+    calls = message.tool_calls or []
+    return Message(message.content, [(call.function.name or "", call.function.arguments) for call in calls])
 
 
 def call_of(part: Part) -> ToolCall:

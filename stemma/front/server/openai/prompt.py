@@ -50,6 +50,11 @@ def is_thinking(format: ThoughtFormat, prompt: str, said: str) -> bool:
     return before.endswith(format.begin) or (format.is_forced and not before.endswith(format.end))
 
 
+def is_answering(format: ThoughtFormat, prompt: str, said: str) -> bool:
+    """Whether the prompt ends where no thought may begin: one is over, or the answer was begun."""
+    return not is_thinking(format, prompt, said) and (bool(said.strip()) or prompt.rstrip().endswith(format.end))
+
+
 def with_role(message: Message, at: int) -> dict[str, object]:
     """The message with its role in lower case; the rest of it is checked by the template."""
     given = message.get("role")

@@ -10,7 +10,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from stemma.core.types.sampling import Count, TokenId
 from stemma.front.dialect.body import Later
 from stemma.front.dialect.bounds import Name, Positive, Priority, RequestId, Samples, Seed, Top
+from stemma.front.dialect.constraint import Schema, StructuralTag
 from stemma.front.server.openai.tools import ToolChoice, Tools
+from stemma.front.service.promise import Certificate
 
 _NULL = Raw(b"null")
 
@@ -20,8 +22,23 @@ class StreamOptions(Struct):
     continuous_usage_stats: bool | None = False
 
 
-class ResponseFormat(Struct):
-    type: str
+class TextFormat(Struct, tag_field="type", tag="text"):
+    """Anything."""
+
+
+class AnyObject(Struct, tag_field="type", tag="json_object"):
+    """A JSON object."""
+
+
+class NamedSchema(Struct):
+    schema: Schema
+
+
+class JsonSchema(Struct, tag_field="type", tag="json_schema"):
+    json_schema: NamedSchema
+
+
+ResponseFormat = TextFormat | AnyObject | JsonSchema | StructuralTag
 
 
 class Common(Later, kw_only=True):
@@ -53,11 +70,12 @@ class Common(Later, kw_only=True):
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     no_stop_trim: bool | None = None
+    json_schema: str | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    structural_tag: str | None = None
+    certificate: bool | None = False
 
-    json_schema: Raw = _NULL
-    regex: Raw = _NULL
-    ebnf: Raw = _NULL
-    structural_tag: Raw = _NULL
     lora_path: Raw = _NULL
     session_params: Raw = _NULL
     custom_logit_processor: Raw = _NULL
@@ -178,6 +196,7 @@ class ChatChoice(Struct, kw_only=True):
     logprobs: ChatLogprobs | None
     finish_reason: str
     matched_stop: int | str | None
+    certificate: Certificate | UnsetType | None = UNSET
 
 
 class ChatAnswer(Struct, kw_only=True):
@@ -203,6 +222,7 @@ class ChatDelta(Struct, kw_only=True):
     logprobs: ChatLogprobs | None = None
     finish_reason: str | None = None
     matched_stop: int | str | None = None
+    certificate: Certificate | UnsetType | None = UNSET
 
 
 class ChatChunk(Struct, kw_only=True):
@@ -227,6 +247,7 @@ class TextChoice(Struct, kw_only=True):
     logprobs: TextLogprobs | None = None
     finish_reason: str | None = None
     matched_stop: int | str | None = None
+    certificate: Certificate | UnsetType | None = UNSET
 
 
 class TextAnswer(Struct, kw_only=True):

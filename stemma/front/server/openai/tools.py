@@ -42,40 +42,66 @@ class Tool(Struct):
     type: Literal["function"] = "function"
 
 
-def check_tools(tools: Sequence[Json]) -> tuple[str, ...]:
-    """The names of the tools' functions. Raises BadRequest for what no model could call."""
-    names: list[str] = []
+class FunctionName(Struct):
+    name: str
+
+
+class NamedTool(Struct):
+    """A `tool_choice` that names a function."""
+
+    function: FunctionName
+    type: Literal["function"] = "function"
+
+
+class Chosen(Struct, frozen=True):
+    """The functions that may be called, by the fields of their schemas."""
+
+    functions: Mapping[str, Function] = {}
+    must: bool = False
+    many: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(function.name for function in self.functions.values())
+
+
+def check_tools(tools: Sequence[Json]) -> Mapping[str, Function]:
+    """The tools' functions, by the fields of their schemas. Raises BadRequest for what no model could call."""
+    functions: dict[str, Function] = {}
     for at, tool in enumerate(tools):
         where = f"tools[{at}]"
         try:
             function = msgspec.convert(tool, Tool).function
         except msgspec.ValidationError as error:
             raise misfit(error, where) from None
-        if function.name in names:
+        if any(function.name == other.name for other in functions.values()):
             raise BadRequest(f"{where}.function.name: {function.name!r} is there already", f"{where}.function.name")
-        if function.strict:
-            raise BadRequest(
-                f"{where}.function.strict needs constrained decoding, which is not served yet; leave it out",
-                f"{where}.function.strict",
-            )
         if function.parameters is not None:
             check_schema(function.parameters, f"{where}.function.parameters")
-        names.append(function.name)
-    return tuple(names)
+        functions[f"{where}.function.parameters"] = function
+    return functions
 
 
-def is_wanted(choice: ToolChoice | None) -> bool:
-    """Whether tools may be called. Raises BadRequest for a choice that would have to force the model."""
-    if choice in (None, "auto"):
-        return True
+def choose(functions: Mapping[str, Function], choice: ToolChoice | None, many: bool) -> Chosen:
+    """What may be called, and whether something must. A function that is named is called once."""
     if choice == "none":
-        return False
-    if choice == "required" or isinstance(choice, dict):
+        return Chosen()
+    if choice in (None, "auto"):
+        return Chosen(functions, False, many)
+    if choice == "required":
+        if not functions:
+            raise BadRequest("tool_choice: 'required' without tools; send some", "tool_choice")
+        return Chosen(functions, True, many)
+    try:
+        name = msgspec.convert(choice, NamedTool).function.name
+    except msgspec.ValidationError:
         raise BadRequest(
-            "tool_choice: to force a call needs constrained decoding, which is not served yet; use 'auto' or 'none'",
-            "tool_choice",
-        )
-    raise BadRequest(f"tool_choice: {choice!r} is none of 'auto', 'none', 'required' and a function", "tool_choice")
+            f"tool_choice: {str(choice)[:64]!r} is none of 'auto', 'none', 'required' and a function", "tool_choice"
+        ) from None
+    named = {field: function for field, function in functions.items() if function.name == name}
+    if not named:
+        raise BadRequest(f"tool_choice: {name[:64]!r} is not among the tools", "tool_choice.function.name")
+    return Chosen(named, True, False)
 
 
 def check_schema(schema: object, at: str, depth: int = 0) -> None:
