@@ -1,8 +1,9 @@
 """Attention by the native op: one call writes keys and values, and attends.
 
-Shapes: T tokens of the step, N query heads, K key heads, H width of a head, S spans.
+Shapes: T tokens of the step, N query heads, K key heads, H width of a head.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,28 +21,45 @@ from stemma.device.ops.cpu.library import empty, load
 
 @dataclass(slots=True, frozen=True)
 class NativePlan:
-    """The spans of a step: start, count, first token, and where its pages begin among all pages."""
+    """Who looks at what, for every width of window (ops/cpu/attention.h). Holds addresses of the spans' pages."""
 
-    spans_S4: Tensor
-    pages: Tensor
+    words: Tensor
+    spans: Sequence[Span]
 
 
 class NativeAttention:
-    """Blocks of 64 keys at fixed positions, in ascending order; a block is read once for all queries of its head."""
+    """Blocks of 64 keys at fixed positions, in ascending order; rows that begin with the same pages read them once."""
 
     def __init__(self, spec: ModelSpec, pool: KVPool, kernels: Kernels):
         self.pool = pool
         self.windows = spec.windows
         self.scale = spec.head_dim**-0.5
-        self._attend = load(kernels).attend
+        self._heads = spec.kv_heads, spec.heads // spec.kv_heads
+        self._widths = array("q", dict.fromkeys(spec.windows))
+        self._library = load(kernels)
+        self._capacity = 4096
 
     def plan(self, spans: Sequence[Span]) -> AttentionPlan:
-        rows, token, page = [], 0, 0
-        for span in spans:
-            rows.append((span.start, span.count, token, page))
-            token += span.count
-            page += len(span.pages)
-        return NativePlan(torch.tensor(rows, dtype=torch.int64), torch.cat([span.pages for span in spans]))
+        rows = array("q", [number for span in spans for number in (span.start, span.count, span.pages.data_ptr())])
+        kv_heads, group = self._heads
+        while True:
+            words = torch.empty(self._capacity, dtype=torch.int64)
+            self._library.plan_attention(
+                words.data_ptr(),
+                self._capacity,
+                rows.buffer_info()[0],
+                len(spans),
+                self._widths.buffer_info()[0],
+                len(self._widths),
+                self.pool.page_size,
+                group,
+                kv_heads,
+                torch.get_num_threads(),
+            )
+            needed = int(words[0])
+            if needed <= self._capacity:
+                return NativePlan(words, spans)
+            self._capacity = 2 * needed
 
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
@@ -52,7 +70,7 @@ class NativeAttention:
         q_TNH, k_TKH, v_TKH = side_by_side(q_TNH), side_by_side(k_TKH), side_by_side(v_TKH)
         tokens, heads, width = q_TNH.shape
         out_TNH = empty(tokens, heads, width, dtype=q_TNH.dtype)
-        self._attend[q_TNH.dtype, keys.dtype](
+        self._library.attend[q_TNH.dtype, keys.dtype](
             out_TNH.data_ptr(),
             q_TNH.data_ptr(),
             k_TKH.data_ptr(),
@@ -60,9 +78,7 @@ class NativeAttention:
             keys.data_ptr(),
             values.data_ptr(),
             slots_T.data_ptr(),
-            plan.pages.data_ptr(),
-            plan.spans_S4.data_ptr(),
-            len(plan.spans_S4),
+            plan.words.data_ptr(),
             tokens,
             q_TNH.stride(0),
             k_TKH.stride(0),
@@ -71,6 +87,7 @@ class NativeAttention:
             k_TKH.shape[1],
             width,
             self.pool.page_size,
+            self._widths.index(self.windows[layer]),
             self.windows[layer],
             self.scale,
             torch.get_num_threads(),

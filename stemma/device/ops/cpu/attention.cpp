@@ -1,249 +1,510 @@
 // Paged attention for any number of queries of any number of rows.
 //
-// Keys are taken in blocks of PANEL positions, at fixed absolute positions, in ascending order, with a running maximum.
-// A block of which a query sees nothing changes nothing of its answer, so queries of different reach share a tile.
-// Work is (span, tile of queries, key head); a key head's queries stand together, so a block is read once for all.
-#include <math.h>
+// Keys are taken in blocks of BLOCK positions, at fixed absolute positions, in ascending order, with a running maximum;
+// after SPLIT blocks, at fixed positions too, a new state begins, and states are combined in ascending order. A block
+// of which a query sees nothing changes nothing of its answer, so queries of different reach share a tile, and rows
+// that begin with the same pages look at them together (attention.h).
+//
+// A head's part of a page lies together. Where pages hold whole GROUPs, keys lie as units of 4 bytes (as they are
+// computed with), [width, GROUP], values as [GROUP, width] with as many neighbours in a unit as it holds: a block is
+// used where it lies. Where pages are smaller, they hold plain rows, and a block is gathered.
+#include <type_traits>
 
+#include "attention.h"
 #include "product.h"
+#include "powers.h"
 
 namespace {
 
-struct Span {
-    int64_t start, count, token, page;  // positions, the first one's place in the step, the first page's in the table
-};
-
 template <class T, class P> struct Kinds {
     typedef Floats Kind;
-    typedef float Number;  // keys are widened to it
+    typedef float Number;  // what keys and values are computed with
 };
 template <> struct Kinds<bf16, bf16> {
     typedef Pairs Kind;
     typedef bf16 Number;
 };
 
-template <class To, class From> inline void convert(To* to, const From* from, long width) {
-    for (long i = 0; i < width; i += LANES) store(to + i, load(from + i, width - i), width - i);
+template <class To, class From> inline void convert(To* to, const From* from, long count) {
+    for (long i = 0; i < count; i += LANES) store(to + i, load(from + i, count - i), count - i);
 }
-template <> inline void convert(bf16* to, const bf16* from, long width) { memcpy(to, from, width * sizeof *to); }
-template <> inline void convert(float* to, const float* from, long width) { memcpy(to, from, width * sizeof *to); }
+template <> inline void convert(bf16* to, const bf16* from, long count) { memcpy(to, from, count * sizeof *to); }
+template <> inline void convert(float* to, const float* from, long count) { memcpy(to, from, count * sizeof *to); }
+
+// Shares of neighbours, as steps of a kind.
+inline void lay(float* to, Vec x) { store(to, x); }
+#if defined(__AVX512BF16__)
+inline void lay(uint32_t* to, Vec x) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+#else
+inline void lay(Pairs::X* to, Vec x) { store((float*)to, x); }
+#endif
+
+constexpr long GROUPS = BLOCK / GROUP;
+constexpr int ahead_of(int rows) { return rows == 1 ? 8 : rows * 2 <= ROWS ? 2 * VECS : VECS; }  // vectors
 
 inline long multiple(long x, long of) { return (x + of - 1) / of * of; }
+inline long least(long a, long b) { return a < b ? a : b; }
+
+// Where the keys and values of a block lie, group by group.
+template <class N> struct Block {
+    const N *keys[GROUPS], *values[GROUPS];
+};
 
 template <class T, class P> struct Attention {
     typedef typename Kinds<T, P>::Kind Kind;
     typedef typename Kinds<T, P>::Number Number;
     typedef typename Kind::X X;
+    static constexpr long PER = 4 / sizeof(Number);  // numbers of a unit
+    static constexpr bool SAME = std::is_same<P, Number>::value;
 
     T* out;
     const T *q, *k, *v;
     P *keys, *values;
-    const int64_t *slots, *pages;
-    const Span* spans;
-    long num_spans, q_stride, k_stride, v_stride, heads, kv_heads, width, page_size, window;
+    const int64_t *slots, *words;
+    long tokens, q_stride, k_stride, v_stride, heads, kv_heads, width, page_size, window_at, window;
     float scale;
-    long group = heads / kv_heads;
-    long tile = 48 / group ? 48 / group : 1;  // queries
-    long steps = (width * sizeof(Number) + 3) / 4;
-    long wide = multiple(width, VECS * LANES);  // of values
+    const Section& section = ((const Section*)(words + 1))[window_at];
+    const Piece* pieces = (const Piece*)(words + section.pieces);
+    const Run* runs = (const Run*)(words + section.runs);
+    long group = heads / kv_heads, tile = group > TILE ? group : TILE;  // rows
+    long steps = (width + PER - 1) / PER;
+    long vectors = (width + LANES - 1) / LANES;
+    long state = (vectors + 1) * LANES;  // floats of a row's state: weighted values, then lanes of the weight
+    bool is_grouped = page_size % GROUP == 0 && width % PER == 0;
+    float sharpness = scale * 1.44269504f;  // powers of two are cheaper than those of e
 
     // What a thread works on.
     struct Desk {
-        X* q;            // [rows, steps]
-        Number* near;    // keys of a block, [PANEL, whole units]
-        float* panel;    // the same, packed
-        float* values;   // [PANEL, wide]
-        float* shares;   // [rows, PANEL]: scores, then what is made of them
-        float* answer;   // [rows, wide], not yet divided by `weight`
-        float *maximum, *weight, *fade;  // [rows]
+        X* q;                                // [tile, steps]
+        float* scores;                       // [tile, BLOCK]
+        X* shares;                           // [tile, BLOCK / PER]
+        float *states, *totals;              // [tile, state]: of this part, and of the parts before
+        float *maximum, *total_maximum;      // [tile]: of scores; -inf where nothing was seen
+        float* fade;                         // [tile]
+        int64_t* positions;                  // [tile]
+        Number *keys, *values, *near;        // a block that cannot be used where it lies; a row
     };
-
-    void write(long token) const {
-        long row = kv_heads * width;
-        convert(keys + slots[token] * row, k + token * k_stride, row);
-        convert(values + slots[token] * row, v + token * v_stride, row);
-    }
 
     Desk desk() const {
-        long rows = tile * group;
-        size_t parts[] = {rows * steps * sizeof(X), PANEL * steps * 4ul, PANEL * steps * 4ul, PANEL * wide * 4ul,
-                          rows * PANEL * 4ul,       rows * wide * 4ul,   rows * 4ul,          rows * 4ul,
-                          rows * 4ul};
-        char* at[9];
-        size_t bytes = 0;
-        for (int i = 0; i < 9; i++) bytes += multiple(parts[i], 64);
-        at[0] = (char*)scratch(2, bytes);
-        for (int i = 1; i < 9; i++) at[i] = at[i - 1] + multiple(parts[i - 1], 64);
-        return {(X*)at[0],     (Number*)at[1], (float*)at[2], (float*)at[3], (float*)at[4],
-                (float*)at[5], (float*)at[6],  (float*)at[7], (float*)at[8]};
-    }
-
-    // The first position that a query sees.
-    long oldest(long position) const { return window && position >= window ? position - window + 1 : 0; }
-
-    // Calls run(span, first query, queries, first block, end of blocks, head) for this thread's share of the cost.
-    template <class F> void each(int thread, int threads, F&& run) const {
-        long cost = 0, all = 0;
-        for (int pass = 0; pass < 2; pass++)
-            for (long s = 0; s < num_spans; s++)
-                for (long first = 0; first < spans[s].count; first += tile) {
-                    long queries = spans[s].count - first < tile ? spans[s].count - first : tile;
-                    long begin = oldest(spans[s].start + first) / PANEL;
-                    long end = (spans[s].start + first + queries + PANEL - 1) / PANEL;
-                    for (long head = 0; head < kv_heads; head++) {
-                        long own = (end - begin) * (queries * group + 16);
-                        if (pass == 0) {
-                            all += own;
-                            continue;
-                        }
-                        if ((cost + own / 2) * threads / all == thread) run(spans[s], first, queries, begin, end, head);
-                        cost += own;
-                    }
-                }
-    }
-
-    // Where positions lie, one after the other, for one head.
-    struct Walk {
-        const Attention& all;
-        const int64_t* page;
-        long offset, left, head;
-        Walk(const Attention& all, const Span& span, long position, long head)
-            : all(all), page(all.pages + span.page + position / all.page_size), offset(position % all.page_size),
-              left(span.start + span.count - position), head(head) {}
-        long here() const { return ((*page * all.page_size + offset) * all.kv_heads + head) * all.width; }
-        void step() {
-            left--;
-            if (++offset == all.page_size) offset = 0, page++;
+        char* memory = nullptr;
+        Desk d = {};
+        for (int pass = 0; pass < 2; pass++) {
+            size_t at = 0;
+            auto take = [&](auto*& part, long count) {
+                part = (std::remove_reference_t<decltype(part)>)(memory + at);
+                at += multiple(count * sizeof *part, 64);
+            };
+            take(d.q, tile * steps);
+            take(d.scores, tile * BLOCK);
+            take(d.shares, tile * BLOCK / PER);
+            take(d.states, tile * state);
+            take(d.totals, tile * state);
+            take(d.maximum, tile);
+            take(d.total_maximum, tile);
+            take(d.fade, tile);
+            take(d.positions, tile);
+            take(d.keys, BLOCK * steps * PER);
+            take(d.values, BLOCK * (width + LANES));
+            take(d.near, BLOCK * steps * PER);
+            if (!memory) memory = (char*)scratch(2, at);
         }
-    };
-
-    void prefetch(const P* row) const {
-        for (long i = 0; i < width * (long)sizeof(P); i += 64) __builtin_prefetch((const char*)row + i, 0, 2);
+        return d;
     }
 
-    // Keys and values of a block; what lies behind the end of its row reads as zero, whatever was left there.
-    // Memory answers late: each position asks for that of `next`, which is read after this block.
-    void fetch(const Desk& desk, Walk block, Walk next) const {
-        for (long j = 0; j < PANEL; j++, block.step(), next.step()) {
-            Number* key = desk.near + j * (steps * 4 / sizeof(Number));
-            float* value = desk.values + j * wide;
-            if (next.left > 0) {
-                long then = next.here();
-                prefetch(keys + then);
-                prefetch(values + then);
-            }
-            if (block.left <= 0) {
-                memset(key, 0, steps * 4);
-                memset(value, 0, wide * 4);
+    // A head's part of a page.
+    long place(int64_t page, long head) const { return (page * kv_heads + head) * page_size * width; }
+
+    // Keys and values of one head, tokens in ascending order. What shares a unit with the last position of a row reads
+    // as zero, whatever was left there.
+    void write(long head) const {
+        P row[2048];
+        for (long t = 0; t < tokens; t++) {
+            long page = slots[t] / page_size, offset = slots[t] % page_size;
+            const T *key = k + t * k_stride + head * width, *value = v + t * v_stride + head * width;
+            if (!is_grouped) {
+                long at = (slots[t] * kv_heads + head) * width;
+                convert(keys + at, key, width);
+                convert(values + at, value, width);
                 continue;
             }
-            long at = block.here();
-            if (width * sizeof(Number) % 4) key[width] = Number{};
-            convert(key, keys + at, width);
-            for (long i = 0; i < wide; i += LANES)
-                store(value + i, i < width ? load(values + at + i, width - i) : Vec{});
+            long at = place(page, head);
+            const long slice = 2048;
+            for (long from = 0; from < width; from += slice) {
+                long count = least(slice, width - from);
+                convert(row, key + from, count);
+                P* to = keys + at + offset / GROUP * GROUP * width + (from / PER * GROUP + offset % GROUP) * PER;
+                for (long i = 0; i < count; i += PER) memcpy(to + i * GROUP, row + i, PER * sizeof(P));
+                convert(row, value + from, count);
+                to = values + at + offset / PER * PER * width + from * PER;
+                if constexpr (PER == 1) {
+                    memcpy(to, row, count * sizeof(P));
+                } else {
+                    uint32_t* unit = (uint32_t*)to;
+                    const uint16_t* half = (const uint16_t*)row;
+                    if (offset % PER)
+                        for (long i = 0; i < count; i++) unit[i] = (unit[i] & 0xffff) | (uint32_t)half[i] << 16;
+                    else
+                        for (long i = 0; i < count; i++) unit[i] = half[i];
+                }
+            }
         }
-        turn((uint32_t*)desk.panel, (const uint32_t*)desk.near, steps, PANEL, steps);
+    }
+
+    // One block of one head; `end` is the first position that does not exist.
+    struct Spot {
+        const int64_t* pages;
+        long block, end, head;
+        long keys() const { return least(BLOCK, end - block * BLOCK); }
+    };
+
+    Spot spot(const Run& run, long block, long head) const {
+        const Piece& first = pieces[run.first];
+        return {(const int64_t*)first.pages, block, run.last - run.first > 1 ? (block + 1) * BLOCK : first.end(), head};
+    }
+
+    // Groups behind the end of the row are not there: the last one stands for them.
+    Block<P> locate(const Spot& spot) const {
+        Block<P> block;
+        long base = spot.block * BLOCK, last = (spot.keys() - 1) / GROUP;
+        for (long g = 0; g < GROUPS; g++) {
+            long position = base + least(g, last) * GROUP;
+            long at = place(spot.pages[position / page_size], spot.head) + position % page_size * width;
+            block.keys[g] = keys + at;
+            block.values[g] = values + at;
+        }
+        return block;
+    }
+
+    long row_at(const Spot& spot, long position) const {
+        long slot = spot.pages[position / page_size] * page_size + position % page_size;
+        return (slot * kv_heads + spot.head) * width;
+    }
+
+    // A block of plain rows, laid out as if its pages held groups.
+    void gather(const Desk& desk, const Spot& spot, const Spot& next) const {
+        long base = spot.block * BLOCK, count = spot.keys();
+        memset(desk.near, 0, BLOCK * steps * 4);
+        for (long j = 0; j < count; j++) {
+            convert(desk.near + j * steps * PER, keys + row_at(spot, base + j), width);
+            if (j < next.keys()) {
+                long then = row_at(next, next.block * BLOCK + j);
+                for (long i = 0; i < width; i += 64 / sizeof(P)) {
+                    __builtin_prefetch(keys + then + i, 0, 2);
+                    __builtin_prefetch(values + then + i, 0, 2);
+                }
+            }
+        }
+        for (long j = 0; j < BLOCK; j += GROUP)
+            for (long s = 0; s < steps; s++)
+                for (long i = 0; i < GROUP; i++)
+                    memcpy(desk.keys + (j * steps + s * GROUP + i) * PER, desk.near + ((j + i) * steps + s) * PER, 4);
+        memset(desk.values, 0, BLOCK * width * sizeof(Number));
+        for (long j = 0; j < count; j++) {
+            convert(desk.near, values + row_at(spot, base + j), width);
+            for (long i = 0; i < width; i++) desk.values[(j / PER * width + i) * PER + j % PER] = desk.near[i];
+        }
+    }
+
+    Block<Number> fetch(const Desk& desk, const Spot& spot, const Spot& next) const {
+        Block<P> block;
+        if (is_grouped) {
+            block = locate(spot);
+            if constexpr (SAME) return block;
+        } else {
+            gather(desk, spot, next);
+        }
+        Block<Number> own;
+        for (long g = 0; g < GROUPS; g++) {
+            own.keys[g] = desk.keys + g * GROUP * steps * PER;
+            own.values[g] = desk.values + g * GROUP * width;
+            if (!is_grouped || g * GROUP >= spot.keys()) continue;
+            convert((Number*)own.keys[g], block.keys[g], GROUP * width);
+            convert((Number*)own.values[g], block.values[g], GROUP * width);
+        }
+        return own;
+    }
+
+    template <int R, int V, bool AHEAD>
+    inline void dot(const X* const* q, const Block<Number>& block, const Block<Number>& next, long key,
+                    float* scores) const {
+        Vec sums[R][V] = {};
+        const float* at[V];
+        for (int v = 0; v < V; v++)
+            at[v] = (const float*)block.keys[(key + v * LANES) / GROUP] + (key + v * LANES) % GROUP;
+        for (long s = 0; s < steps; s++) {
+            Vec unit[V];
+            for (int v = 0; v < V; v++) unit[v] = load(at[v] + s * GROUP);
+            if (AHEAD)
+                for (long g = 0; g < GROUPS; g++)
+                    __builtin_prefetch((const float*)next.keys[g] + s * GROUP, 0, 2);
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < V; v++) sums[r][v] = Kind::step(sums[r][v], unit[v], q[r][s]);
+        }
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < V; v++) store(scores + r * BLOCK + key + v * LANES, sums[r][v]);
+    }
+
+    // Scores of R rows with the first `count` keys; `next` is asked of memory meanwhile.
+    template <int R> void score(const Desk& desk, long row, const Block<Number>& block, const Block<Number>* next,
+                                long count) const {
+        constexpr int V = ahead_of(R) < BLOCK / LANES ? ahead_of(R) : BLOCK / LANES;
+        const X* q[R];
+        for (int r = 0; r < R; r++) q[r] = desk.q + (row + r) * steps;
+        float* scores = desk.scores + row * BLOCK;
+        long key = 0;
+        if (next) dot<R, V, true>(q, block, *next, 0, scores), key = V * LANES;
+        for (; key < count;)
+            if (count - key > (V - 1) * LANES)
+                dot<R, V, false>(q, block, block, key, scores), key += V * LANES;
+            else
+                dot<R, 1, false>(q, block, block, key, scores), key += LANES;
     }
 
     // Scores to shares: [low, high) of the block is seen.
     void soften(const Desk& desk, long row, long low, long high) const {
-        float* score = desk.shares + row * PANEL;
-        Ints lane;
-        for (int i = 0; i < LANES; i++) lane[i] = i;
+        float* score = desk.scores + row * BLOCK;
         Vec none = broadcast(-INFINITY), best = none;
-        for (int j = 0; j < PANEL; j += LANES) {
-            Ints at = lane + j;
-            Ints seen = (at >= (int)low) & (at < (int)high);
-            Vec x = select(seen, load(score + j) * scale, none);
-            best = larger(x, best);
-            store(score + j, x);
+        if (low > 0 || high < BLOCK) {
+            Ints lane;
+            for (int i = 0; i < LANES; i++) lane[i] = i;
+            for (int j = 0; j < BLOCK; j += LANES) {
+                Ints at = lane + j;
+                store(score + j, select((at >= (int)low) & (at < (int)high), load(score + j), none));
+            }
         }
-        float before = desk.maximum[row], now = most(best);
+        for (int j = 0; j < BLOCK; j += LANES) best = greater(best, load(score + j));
+        float before = desk.maximum[row], now = peak(best);
         if (!(now > before)) now = before;
-        bool nothing = now == -INFINITY;
-        Vec total = {}, top = broadcast(nothing ? 0.0f : now);
-        for (int j = 0; j < PANEL; j += LANES) {
-            Vec share = select(load(score + j) == none, Vec{}, exponential(load(score + j) - top));
+        Vec top = broadcast(now == -INFINITY ? 0.0f : now * -sharpness);
+        float fade = before == -INFINITY ? 0.0f : power_of_two(broadcast((before - now) * sharpness))[0];
+        Vec total = {};
+        for (int j = 0; j < BLOCK; j += LANES) {
+            Vec share = power_of_two(fma(load(score + j), broadcast(sharpness), top));
             total += share;
-            store(score + j, share);
+            lay(desk.shares + (row * BLOCK + j) / PER, share);
         }
-        float fade = nothing ? 1.0f : before == -INFINITY ? 0.0f : exponential(broadcast(before - now))[0];
+        float* weight = desk.states + row * state + vectors * LANES;
+        store(weight, fma(load(weight), broadcast(fade), total));
         desk.fade[row] = fade;
         desk.maximum[row] = now;
-        desk.weight[row] = desk.weight[row] * fade + sum(total);
     }
 
-    template <int R> void mix(const Desk& desk, long row) const {
-        const float* shares[R];
-        for (int r = 0; r < R; r++) shares[r] = desk.shares + (row + r) * PANEL;
-        for (long column = 0; column < wide; column += VECS * LANES) {
-            Vec sums[R][VECS] = {};
-            multiply<Floats, R, VECS>(shares, desk.values + column, wide, PANEL, sums, Ahead{});
-            for (int r = 0; r < R; r++)
-                for (int i = 0; i < VECS; i++) {
-                    float* answer = desk.answer + (row + r) * wide + column + i * LANES;
-                    store(answer, fma(load(answer), broadcast(desk.fade[row + r]), sums[r][i]));
-                }
+    template <int R, int V, bool AHEAD>
+    inline void mix(const Desk& desk, long row, long column, const Block<Number>& block, const Block<Number>& next,
+                    long count) const {
+        Vec sums[R][V];
+        float* states = desk.states + row * state + column;
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < V; v++)
+                sums[r][v] = load(states + r * state + v * LANES) * broadcast(desk.fade[row + r]);
+        const X* shares = desk.shares + row * (BLOCK / PER);
+        for (long g = 0; g * GROUP < count; g++, shares += GROUP / PER) {
+            long units = (least(GROUP, count - g * GROUP) + PER - 1) / PER;
+            const float* at = (const float*)block.values[g] + column;
+            const float* then = (const float*)next.values[g] + column;
+            for (long s = 0; s < units; s++) {
+                Vec unit[V];
+                for (int v = 0; v < V; v++) unit[v] = load(at + s * width + v * LANES);
+                if (AHEAD)
+                    for (int v = 0; v < V; v++) __builtin_prefetch(then + s * width + v * LANES, 0, 2);
+                for (int r = 0; r < R; r++)
+                    for (int v = 0; v < V; v++)
+                        sums[r][v] = Kind::step(sums[r][v], unit[v], shares[r * (BLOCK / PER) + s]);
+            }
         }
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < V; v++) store(states + r * state + v * LANES, sums[r][v]);
     }
 
-    void unit(const Desk& desk, const Span& span, long first, long queries, long begin, long end, long head) const {
-        long rows = queries * group;
-        for (long r = 0; r < rows; r++) {
-            const T* from = q + (span.token + first + r / group) * q_stride + (head * group + r % group) * width;
-            Number wider[sizeof(Number) == sizeof(T) ? 1 : 1024];
-            if constexpr (sizeof(Number) == sizeof(T)) {
-                as_steps(desk.q + r * steps, (const Number*)from, width, steps);
+    // Adds the first `count` values to the answers of R rows.
+    template <int R> void add(const Desk& desk, long row, const Block<Number>& block, const Block<Number>* next,
+                              long count) const {
+        constexpr int V = ahead_of(R);
+        for (long column = 0; column < vectors;)
+            if (vectors - column >= V) {
+                if (next)
+                    mix<R, V, true>(desk, row, column * LANES, block, *next, count);
+                else
+                    mix<R, V, false>(desk, row, column * LANES, block, block, count);
+                column += V;
             } else {
-                for (long i = 0; i < width; i += 1024) {
-                    long count = width - i < 1024 ? width - i : 1024;
-                    convert(wider, from + i, count);
-                    as_steps(desk.q + r * steps + i, wider, count, count);
-                }
+                mix<R, 1, false>(desk, row, column * LANES, block, block, count), column++;
             }
-            desk.maximum[r] = -INFINITY;
-            desk.weight[r] = 0;
-            memset(desk.answer + r * wide, 0, wide * 4);
-        }
-        for (long block = begin; block < end; block++) {
-            bool is_last = block + 1 == end;
-            Walk next(*this, span, (is_last ? begin : block + 1) * PANEL, is_last ? (head + 1) % kv_heads : head);
-            fetch(desk, Walk(*this, span, block * PANEL, head), next);
-            product<Kind>(desk.q, steps, rows, desk.panel, steps, desk.panel,
-                          [&](long row, int column, Vec sums) { store(desk.shares + row * PANEL + column, sums); });
-            for (long r = 0; r < rows; r++) {
-                long position = span.start + first + r / group, base = block * PANEL;
-                long low = oldest(position) - base, high = position + 1 - base;
-                soften(desk, r, low < 0 ? 0 : low > PANEL ? PANEL : low, high > PANEL ? PANEL : high);
-            }
-            long r = 0;
-            for (; r + ROWS <= rows; r += ROWS) mix<ROWS>(desk, r);
-            for (; r < rows; r++) mix<1>(desk, r);
-        }
-        for (long r = 0; r < rows; r++) {
-            T* to = out + (span.token + first + r / group) * heads * width + (head * group + r % group) * width;
-            Vec weight = broadcast(desk.weight[r]);
-            for (long i = 0; i < width; i += LANES)
-                store(to + i, load(desk.answer + r * wide + i) / weight, width - i);
+    }
+
+    // Calls run(number of rows as a constant, first row) for all rows, a few at a time.
+    template <class F> static void by_rows(long first, long last, F&& run) {
+        for (; last - first >= ROWS; first += ROWS) run(std::integral_constant<int, ROWS>{}, first);
+        switch (last - first) {
+            case 1: run(std::integral_constant<int, 1>{}, first); break;
+#if defined(__AVX2__)
+            case 2: run(std::integral_constant<int, 2>{}, first); break;
+            case 3: run(std::integral_constant<int, 3>{}, first); break;
+#endif
+#if defined(__AVX512F__)
+            case 4: run(std::integral_constant<int, 4>{}, first); break;
+            case 5: run(std::integral_constant<int, 5>{}, first); break;
+#endif
         }
     }
 
-    void run(long tokens, int threads) const {
-        int writers = worth(threads, tokens * kv_heads * width);
+    // Rows [first, last) of the tile look at a block. `next` may be null.
+    void look(const Desk& desk, long first, long last, const Spot& spot, const Block<Number>& block,
+              const Block<Number>* next) const {
+        long base = spot.block * BLOCK, count = spot.keys();
+        auto seen = [&](long row, int rows) {
+            long most = desk.positions[row];
+            for (int r = 1; r < rows; r++) most = desk.positions[row + r] > most ? desk.positions[row + r] : most;
+            return least(count, most + 1 - base);
+        };
+        by_rows(first, last, [&](auto rows, long row) {
+            constexpr int R = decltype(rows)::value;
+            score<R>(desk, row, block, row == first ? next : nullptr, seen(row, R));
+        });
+        for (long row = first; row < last; row++) {
+            long position = desk.positions[row];
+            soften(desk, row, window && position >= window ? position - window + 1 - base : 0, position + 1 - base);
+        }
+        by_rows(first, last, [&](auto rows, long row) {
+            constexpr int R = decltype(rows)::value;
+            add<R>(desk, row, block, row == first ? next : nullptr, seen(row, R));
+        });
+    }
+
+    // Adds the state of a part to that of the parts before it.
+    void fold(float* total, float* total_maximum, const float* part, float maximum) const {
+        if (maximum == -INFINITY) return;
+        float top = *total_maximum > maximum ? *total_maximum : maximum;
+        float fade = *total_maximum == -INFINITY ? 0.0f
+                                                 : power_of_two(broadcast((*total_maximum - top) * sharpness))[0];
+        Vec gain = power_of_two(broadcast((maximum - top) * sharpness));
+        for (long i = 0; i < state; i += LANES)
+            store(total + i, fma(load(part + i), gain, load(total + i) * broadcast(fade)));
+        *total_maximum = top;
+    }
+
+    void fold_rows(const Desk& desk, long first, long last) const {
+        for (long r = first; r < last; r++) {
+            fold(desk.totals + r * state, desk.total_maximum + r, desk.states + r * state, desk.maximum[r]);
+            memset(desk.states + r * state, 0, state * 4);
+            desk.maximum[r] = -INFINITY;
+        }
+    }
+
+    void clear(float* states, float* maximum, long rows) const {
+        memset(states, 0, rows * state * 4);
+        for (long r = 0; r < rows; r++) maximum[r] = -INFINITY;
+    }
+
+    // Queries of a tile, and no state yet.
+    void sit(const Desk& desk, const Unit& unit, long head) const {
+        long row = 0;
+        for (long p = unit.first; p < unit.last; p++)
+            for (long i = 0; i < pieces[p].queries * group; i++, row++) {
+                const T* from = q + (pieces[p].token + i / group) * q_stride + (head * group + i % group) * width;
+                desk.positions[row] = pieces[p].position + i / group;
+                if constexpr (sizeof(Number) == sizeof(T))
+                    as_steps(desk.q + row * steps, (const Number*)from, width, steps);
+                else
+                    convert((float*)(desk.q + row * steps), from, width);
+            }
+        clear(desk.states, desk.maximum, row);
+    }
+
+    long rows(int64_t first, int64_t last) const {
+        return pieces[last - 1].row + pieces[last - 1].queries * group - pieces[first].row;
+    }
+
+    void finish(const float* states, int64_t first, int64_t last, long head) const {
+        for (long p = first; p < last; p++)
+            for (long i = 0; i < pieces[p].queries * group; i++, states += state) {
+                T* to = out + ((pieces[p].token + i / group) * heads + head * group + i % group) * width;
+                Vec weight = broadcast(sum(load(states + vectors * LANES)));
+                for (long c = 0; c < width; c += LANES) store(to + c, load(states + c) / weight, width - c);
+            }
+    }
+
+    // A state in the memory that threads share: its floats, then its maximum.
+    long record() const { return state + LANES; }
+    float* partial(float* partials, long at, long head) const { return partials + (at * kv_heads + head) * record(); }
+
+    void keep(const Desk& desk, const Unit& unit, long head, float* partials) const {
+        for (long r = 0; r < rows(unit.first, unit.last); r++) {
+            float* to = partial(partials, unit.partial + r, head);
+            memcpy(to, desk.states + r * state, state * 4);
+            to[state] = desk.maximum[r];
+        }
+    }
+
+    void combine(const Desk& desk, const Fold& all, long head, float* partials) const {
+        long count = rows(all.first, all.last);
+        clear(desk.totals, desk.total_maximum, count);
+        for (long r = 0; r < all.parts * count; r++) {
+            const float* part = partial(partials, all.partial + r, head);
+            fold(desk.totals + r % count * state, desk.total_maximum + r % count, part, part[state]);
+        }
+        finish(desk.totals, all.first, all.last, head);
+    }
+
+    void work(const Desk& desk, const Unit& unit, long head, const Spot* after, float* partials) const {
+        sit(desk, unit, head);
+        bool is_split = false;
+        for (long r = unit.run; r < unit.last_run; r++) {
+            long first = pieces[runs[r].first].row, last = first + rows(runs[r].first, runs[r].last);
+            for (long block = runs[r].begin; block < runs[r].end; block++) {
+                if (block % SPLIT == 0 && block > runs[unit.run].begin && unit.partial < 0) {
+                    if (!is_split) clear(desk.totals, desk.total_maximum, rows(unit.first, unit.last));
+                    is_split = true;
+                    fold_rows(desk, first, last);
+                }
+                Spot here = spot(runs[r], block, head), next = here;
+                bool has_next = true;
+                if (block + 1 < runs[r].end)
+                    next = spot(runs[r], block + 1, head);
+                else if (r + 1 < unit.last_run)
+                    next = spot(runs[r + 1], runs[r + 1].begin, head);
+                else if (after)
+                    next = *after;
+                else
+                    has_next = false;
+                Block<Number> then, now = fetch(desk, here, next);
+                bool is_ahead = SAME && is_grouped && has_next;
+                if constexpr (SAME)
+                    if (is_ahead) then = locate(next);
+                look(desk, first, last, here, now, is_ahead ? &then : nullptr);
+            }
+        }
+        if (unit.partial >= 0) return keep(desk, unit, head, partials);
+        if (is_split) fold_rows(desk, 0, rows(unit.first, unit.last));
+        finish(is_split ? desk.totals : desk.states, unit.first, unit.last, head);
+    }
+
+    void run(int threads) const {
+        int writers = least(kv_heads, worth(threads, tokens * kv_heads * width));
         parallel(writers, [&](int thread) {
-            Share share(tokens, thread, writers);
-            for (long t = share.begin; t < share.end; t++) write(t);
+            Share share(kv_heads, thread, writers);
+            for (long head = share.begin; head < share.end; head++) write(head);
         });
-        long keys_read = 0;
-        for (long s = 0; s < num_spans; s++) keys_read += spans[s].start + spans[s].count;
-        threads = worth(threads, keys_read * kv_heads * width / 2);
-        parallel(threads, [&](int thread) {
+        threads = worth(threads, section.cost * width * 4);
+        float* partials = (float*)scratch(3, section.partials * kv_heads * record() * 4);
+        const Unit* units = (const Unit*)(words + section.units);
+        long count = section.num_units * kv_heads, turn = 0;
+        auto take = [&] { return __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED); };
+        parallel(threads, [&](int) {
             Desk own = desk();
-            each(thread, threads, [&](const Span& span, long first, long queries, long begin, long end, long head) {
-                unit(own, span, first, queries, begin, end, head);
-            });
+            for (long mine = take(), next; mine < count; mine = next) {
+                next = take();
+                Spot after;
+                if (next < count) {
+                    const Run& first = runs[units[next / kv_heads].run];
+                    after = spot(first, first.begin, next % kv_heads);
+                }
+                work(own, units[mine / kv_heads], mine % kv_heads, next < count ? &after : nullptr, partials);
+            }
         });
+        const Fold* folds = (const Fold*)(words + section.folds);
+        for (long f = 0; f < section.num_folds; f++)
+            for (long head = 0; head < kv_heads; head++) combine(desk(), folds[f], head, partials);
     }
 };
 
@@ -251,13 +512,12 @@ template <class T, class P> struct Attention {
 
 #define ATTEND(T, P, name)                                                                                            \
     OP void name(T* out, const T* q, const T* k, const T* v, P* keys, P* values, const int64_t* slots,                \
-                 const int64_t* pages, const Span* spans, long num_spans, long tokens, long q_stride, long k_stride,  \
-                 long v_stride, long heads, long kv_heads, long width, long page_size, long window, float scale,      \
-                 int threads) {                                                                                       \
-        Attention<T, P> one = {out,      q,        k,        v,     keys,     values, slots,     pages,  spans,       \
-                               num_spans, q_stride, k_stride, v_stride, heads, kv_heads, width, page_size, window,    \
+                 const int64_t* plan, long tokens, long q_stride, long k_stride, long v_stride, long heads,           \
+                 long kv_heads, long width, long page_size, long window_at, long window, float scale, int threads) {  \
+        Attention<T, P> one = {out,      q,        k,     v,        keys,  values,    slots,     plan,   tokens,      \
+                               q_stride, k_stride, v_stride, heads, kv_heads, width, page_size, window_at, window,    \
                                scale};                                                                                \
-        one.run(tokens, threads);                                                                                     \
+        one.run(threads);                                                                                             \
     }                                                                                                                 \
     REPLAYABLE(name)
 ATTEND(float, float, attend_float32_float32)

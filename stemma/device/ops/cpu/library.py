@@ -83,8 +83,9 @@ class Library:
         self.gated = self._typed("gated", "pprnt")
         self.sample = Function(self, "sample", "prnpppt")
         self.score = Function(self, "score", "pnppnpppnpnt")
+        self.plan_attention = Function(self, "plan_attention", "pnpnpnnnnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
-            (own, pool): Function(self, f"attend_{_NAMES[own]}_{_NAMES[pool]}", "ppppppppp" + "sr" + "nnnnnnnn" + "ft")
+            (own, pool): Function(self, f"attend_{_NAMES[own]}_{_NAMES[pool]}", "pppppppp" + "r" + "nnnnnnnnn" + "ft")
             for own in _NAMES
             for pool in _NAMES
         }
