@@ -1,0 +1,58 @@
+"""What each token adds to a text, read from the tokenizer's own file."""
+
+import json
+import re
+from dataclasses import dataclass
+
+import tokenizers
+
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@dataclass(slots=True, frozen=True)
+class Tokens:
+    """Bytes by token id; empty for specials and for ids that the tokenizer does not have."""
+
+    texts: list[bytes]
+    special: dict[str, int]  # what a special token is written as, and its id
+    backend: tokenizers.Tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+
+def read_tokens(tokenizer_json: str, size: int) -> Tokens:
+    backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+    added = backend.get_added_tokens_decoder()
+    is_byte_level = '"ByteLevel"' in json.dumps(json.loads(tokenizer_json)["decoder"])
+    texts = [b""] * size
+    for piece, token in backend.get_vocab(with_added_tokens=False).items():
+        if token < size:
+            texts[token] = _bytes_of_letters(piece) if is_byte_level else _bytes_of_piece(piece)
+    for token, each in added.items():
+        if token < size:
+            texts[token] = b"" if each.special else each.content.encode()
+    special = {each.content: token for token, each in added.items() if each.special and token < size}
+    return Tokens(texts, special, backend)
+
+
+def _bytes_of_piece(piece: str) -> bytes:
+    found = BYTE_PIECE.fullmatch(piece)
+    return bytes([int(found[1], 16)]) if found else piece.replace("▁", " ").encode()
+
+
+def _bytes_of_letters(piece: str) -> bytes:
+    try:
+        return bytes(map(BYTE_OF_LETTER.__getitem__, piece))
+    except KeyError:  # an added token, spelled as itself
+        return piece.encode()
+
+
+def _byte_of_letter() -> dict[str, int]:
+    """Byte-level vocabularies spell each byte as one visible letter: these are the letters."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
+
+
+BYTE_OF_LETTER = _byte_of_letter()
