@@ -8,10 +8,10 @@ cache holds what was read before; `plan_us` is what a step's plan costs, once fo
 """
 
 import sys
-from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 
 from benchmarks.facts import report
@@ -21,7 +21,7 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.model import ModelSpec, RopeSpec, kv_bytes_per_token
 from stemma.core.config.resolve import runnable
-from stemma.device.attention.backend import ATTENTION, Span
+from stemma.device.attention.backend import ATTENTION, Spans
 from stemma.device.kv.pool import KVPool
 
 HEADS, KV_HEADS, WIDTH, PAGE = 16, 8, 128, 16
@@ -79,14 +79,15 @@ def spec_of(layers: int) -> ModelSpec:
     )
 
 
-def spans_of(case: Case) -> Sequence[Span]:
+def spans_of(case: Case) -> Spans:
     end = case.context + case.new
     dealt = torch.randperm(CACHE_TOKENS // PAGE, generator=torch.Generator().manual_seed(0))
     shared, own = case.shared // PAGE, ceil_div(end, PAGE) - case.shared // PAGE
     tables = [
         torch.cat([dealt[:shared], dealt[shared + row * own : shared + (row + 1) * own]]) for row in range(case.rows)
     ]
-    return [Span(case.context, case.new, table) for table in tables]
+    row_N = np.arange(case.rows)
+    return Spans(row_N * 0 + case.context, row_N * 0 + case.new, row_N, torch.stack(tables).numpy())
 
 
 def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float]:
@@ -94,7 +95,7 @@ def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float]:
     backend, spans = ATTENTION["paged"](spec_of(LAYERS), pool, kernels), spans_of(case)
     q, k, v = (torch.randn(case.rows * case.new, heads, WIDTH).bfloat16() for heads in (HEADS, KV_HEADS, KV_HEADS))
     places = torch.arange(case.context, case.context + case.new)
-    slots = torch.cat([span.pages[places // PAGE] * PAGE + places % PAGE for span in spans])
+    slots = torch.cat([table[places // PAGE] * PAGE + places % PAGE for table in torch.from_numpy(spans.pages_RP)])
     plan = backend.plan(spans)
     planned = median(seconds(lambda: backend.plan(spans)) for _ in range(50))
     runs = [

@@ -10,11 +10,12 @@ from torch import Tensor
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import CacheConfig, DeviceConfig, EngineConfig, ScheduleConfig
 from stemma.core.config.families import read_model_spec
-from stemma.device.attention.backend import ATTENTION, Span
+from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.models.registry import load_model
 from tests.bodies import BODIES, Body
+from tests.spans import Span, together
 
 
 def engine_config(
@@ -66,8 +67,7 @@ class Runner:
                 tokens_T=torch.tensor(tokens),
                 positions_T=torch.tensor(positions),
                 slots_T=torch.tensor(slots),
-                sample_at_S=torch.arange(len(tokens)),
-                attention=self.attention.plan(spans),
+                attention=self.attention.plan(together(spans)),
             )
         )
-        return list(torch.split(self.model.logits(hidden), [len(new) for _, new in rows]))
+        return list(torch.split(self.model.logits(hidden, torch.arange(len(tokens))), [len(new) for _, new in rows]))

@@ -133,19 +133,14 @@ class Harness:
         assert could_plan or plan is None
         if plan is not None:
             self.plans.append(plan)
-            if plan.is_masked:
-                self.land(all_of_them=True)
-            self.flying.append(self.device.launch(plan, self.scheduler.masks() if plan.is_masked else {}))
+            self.flying.append(self.device.launch(plan))
         else:
             assert self.flying or not self.scheduler.has_work, "there is work, nothing flies, and nobody computes"
         self.listen(self.scheduler.drain())
-        self.land(all_of_them=plan is None)
+        while self.flying and (plan is None or len(self.flying) >= self.schedule.depth):
+            self.listen(self.scheduler.absorb(self.flying.popleft()))
         self.check()
         return plan
-
-    def land(self, all_of_them: bool) -> None:
-        while self.flying and (all_of_them or len(self.flying) >= self.schedule.depth):
-            self.listen(self.scheduler.absorb(self.flying.popleft()))
 
     def check(self) -> None:
         self.scheduler.check()

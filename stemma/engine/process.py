@@ -47,7 +47,7 @@ def main() -> int:
         while True:
             loop.turn()
     finally:
-        loop.close()
+        loop.executor.close()
         channel.close()
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.model import ModelSpec, RopeSpec
-from stemma.device.attention.backend import ATTENTION, Span
+from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from tests.bodies import BODIES, Body
+from tests.spans import Span, together
 
 WIDTH = 20
 PAGES = 512
@@ -88,7 +89,7 @@ def run(
         q, k, v = (
             torch.cat([getattr(texts[at], x)[p] for (at, _), p in zip(step, places, strict=True)]) for x in "qkv"
         )
-        plan = backend.plan(spans)
+        plan = backend.plan(together(spans))
         for layer in range(spec.layers):
             answer = backend.forward(q, k, v, layer, slots, plan)
             for (at, _), part in zip(step, torch.split(answer, [count for _, count in step]), strict=True):
@@ -149,7 +150,7 @@ def test_what_others_left_in_a_page_does_not_matter(body: Body) -> None:
     pool.keys[0][: pool.null_slot] = math.nan
     pool.values[0][: pool.null_slot] = math.inf
     backend = ATTENTION[body.attention](spec, pool, body.kernels)
-    plan = backend.plan([Span(0, 21, torch.tensor([2, 1]))])
+    plan = backend.plan(together([Span(0, 21, torch.tensor([2, 1]))]))
     slots = torch.cat([torch.arange(32, 48), torch.arange(16, 21)])
     found = backend.forward(text.q, text.k, text.v, 0, slots, plan)
     torch.testing.assert_close(found, text.expected(0).float(), atol=2e-5, rtol=1e-4)

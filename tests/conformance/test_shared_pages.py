@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
-from stemma.device.attention.backend import ATTENTION, Span
+from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from tests.bodies import NATIVE, Body
 from tests.conformance.test_attention import PAGES, Text, run, spec_of
+from tests.spans import Span, together
 
 FAMILY = (352, 160)  # tokens that all texts begin with; tokens that the first half of them goes on with
 TAILS = (1, 17, 70, 129, 5, 33, 64)
@@ -62,7 +63,7 @@ def last_ones(
         places = [(at, torch.arange(begin, end)) for at, begin, end in step]
         slots = torch.cat([pages[at][p // page_size] * page_size + p % page_size for at, p in places])
         q, k, v = (torch.cat([getattr(texts[at], name)[p] for at, p in places]) for name in "qkv")
-        plan = backend.plan(spans)
+        plan = backend.plan(together(spans))
         answers = [backend.forward(q, k, v, layer, slots, plan) for layer in range(spec.layers)]
     return [list(torch.split(answer, counts)) for answer in answers]
 

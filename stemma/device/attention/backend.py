@@ -1,9 +1,13 @@
-"""The seam between models and attention kernels."""
+"""The seam between models and attention kernels.
 
-from collections.abc import Sequence
+Shapes: N rows of a step, R rows that sit, P pages.
+"""
+
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stemma.core.base.registry import Registry
@@ -11,18 +15,25 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
 from stemma.device.kv.pool import KVPool
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(slots=True, frozen=True)
-class Span:
-    """Positions [start, start + count) of one row are computed in this step."""
+class Spans:
+    """Positions [start, start + count) of some rows are computed in this step, in the order of its tokens."""
 
-    start: int
-    count: int
-    pages: Tensor  # int64 page numbers that cover at least positions [0, start + count)
+    start_N: Ints
+    count_N: Ints
+    row_N: Ints  # whose pages they lie on
+    pages_RP: Ints  # page numbers by row; they cover at least positions [0, start + count)
 
 
 class AttentionPlan(Protocol):
     """What a backend worked out for one step, once for all layers. Only its own backend looks inside."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What its native calls read, in one order."""
 
 
 class AttentionBackend(Protocol):
@@ -32,8 +43,8 @@ class AttentionBackend(Protocol):
     into steps.
     """
 
-    def plan(self, spans: Sequence[Span]) -> AttentionPlan:
-        """Prepare a step; spans stand in the order of its tokens."""
+    def plan(self, spans: Spans) -> AttentionPlan:
+        """Prepare a step. The pages are read again when it is computed."""
         ...
 
     def forward(

@@ -4,16 +4,16 @@ Shapes: T tokens of the step, N query heads, K key heads, H width of a head.
 """
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stemma.core.base.errors import Bug
 from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
-from stemma.device.attention.backend import AttentionPlan, Span
+from stemma.device.attention.backend import AttentionPlan, Ints, Spans
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.cpu.bodies import side_by_side
 from stemma.device.ops.cpu.library import empty, load
@@ -24,7 +24,11 @@ class NativePlan:
     """Who looks at what, for every width of window (ops/cpu/attention.h). Holds addresses of the spans' pages."""
 
     words: Tensor
-    spans: Sequence[Span]
+    pages_RP: Ints  # keeps them alive
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.words,)
 
 
 class NativeAttention:
@@ -39,16 +43,18 @@ class NativeAttention:
         self._library = load(kernels)
         self._capacity = 4096
 
-    def plan(self, spans: Sequence[Span]) -> AttentionPlan:
-        rows = array("q", [number for span in spans for number in (span.start, span.count, span.pages.data_ptr())])
+    def plan(self, spans: Spans) -> AttentionPlan:
+        table_RP = spans.pages_RP
+        address_N = table_RP.ctypes.data + spans.row_N * table_RP.strides[0]
+        rows = torch.from_numpy(np.stack((spans.start_N, spans.count_N, address_N), axis=1))
         kv_heads, group = self._heads
         while True:
             words = torch.empty(self._capacity, dtype=torch.int64)
             self._library.plan_attention(
                 words.data_ptr(),
                 self._capacity,
-                rows.buffer_info()[0],
-                len(spans),
+                rows.data_ptr(),
+                len(rows),
                 self._widths.buffer_info()[0],
                 len(self._widths),
                 self.pool.page_size,
@@ -58,7 +64,7 @@ class NativeAttention:
             )
             needed = int(words[0])
             if needed <= self._capacity:
-                return NativePlan(words, spans)
+                return NativePlan(words, table_RP)
             self._capacity = 2 * needed
 
     def forward(

@@ -3,9 +3,9 @@
 Shapes: see ops/reference/attention.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
-from stemma.device.attention.backend import AttentionPlan, Span
+from stemma.device.attention.backend import AttentionPlan, Ints, Spans
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.reference.attention import BLOCK, PART, TILE, Job, Part, Step, attend, unit_queries
 from stemma.device.ops.reference.kv import write_slots
@@ -27,6 +27,7 @@ class ReferencePlan:
     """The jobs of a step, one list for each width of window that the model's layers have."""
 
     jobs: dict[int, list[Job]]
+    inputs: tuple[Tensor, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,11 +63,11 @@ class ReferenceAttention:
         self.group = spec.heads // spec.kv_heads
         self.scale = spec.head_dim**-0.5
 
-    def plan(self, spans: Sequence[Span]) -> AttentionPlan:
-        tokens = accumulate((span.count for span in spans), initial=0)
-        rows = [
-            _Row(span.start, span.count, token, self._slots(span)) for span, token in zip(spans, tokens, strict=False)
-        ]
+    def plan(self, spans: Spans) -> AttentionPlan:
+        rows, token = [], 0
+        for start, count, row in zip(spans.start_N, spans.count_N, spans.row_N, strict=True):
+            rows.append(_Row(start, count, token, self._slots(start + count, spans.pages_RP[row])))
+            token += count
         return ReferencePlan({window: list(self._jobs(rows, window)) for window in dict.fromkeys(self.windows)})
 
     def forward(
@@ -79,10 +80,9 @@ class ReferenceAttention:
         write_slots(values_PKH, slots_T, v_TKH)
         return attend(q_TNH, keys_PKH, values_PKH, plan.jobs[self.windows[layer]], self.scale)
 
-    def _slots(self, span: Span) -> Tensor:
+    def _slots(self, end: int, pages_P: Ints) -> Tensor:
         size = self.pool.page_size
-        end = span.start + span.count
-        firsts = span.pages[: ceil_div(end, size)] * size
+        firsts = torch.from_numpy(pages_P[: ceil_div(end, size)]) * size
         slots = (firsts.unsqueeze(1) + torch.arange(size)).flatten()[:end]
         return torch.nn.functional.pad(slots, (0, -end % (PART * BLOCK)), value=self.pool.null_slot)
 

@@ -1,6 +1,6 @@
 """All that a model may look at in one step.
 
-Shapes: T tokens of the step, S positions whose logits are wanted.
+Shapes: T tokens of the step.
 """
 
 from dataclasses import dataclass
@@ -17,5 +17,9 @@ class ForwardBatch:
     tokens_T: Tensor  # int64
     positions_T: Tensor  # int64
     slots_T: Tensor  # int64: page * page_size + offset, where each new key and value is written
-    sample_at_S: Tensor  # int64 indices into T whose logits are wanted
     attention: AttentionPlan
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All tensors of it."""
+        return self.tokens_T, self.positions_T, self.slots_T, *self.attention.inputs

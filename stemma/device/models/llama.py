@@ -1,6 +1,6 @@
 """Llama and its kin: Mistral, Qwen2, Qwen3. They differ by fields of ModelSpec alone.
 
-Shapes: T tokens of the step, S sampled positions, D model width, V vocabulary.
+Shapes: T tokens of the step, S places of T, D model width, V vocabulary.
 """
 
 from typing import ClassVar
@@ -60,7 +60,7 @@ class Llama(nn.Module):
         self.final_norm = RMSNorm(build, spec.hidden)
         self.head = None if spec.tied else Linear(build, spec.hidden, spec.vocab_size)
         self._rotary = build.rotary
-        self._logits = build.ops.logits
+        self._take, self._logits = build.ops.take, build.ops.logits
 
     def forward(self, batch: ForwardBatch) -> Tensor:
         x_TD: Tensor = self.embedding(batch.tokens_T)
@@ -71,6 +71,6 @@ class Llama(nn.Module):
         hidden_TD: Tensor = self.final_norm(x_TD, skip_TD)[0]
         return hidden_TD
 
-    def logits(self, hidden_SD: Tensor) -> Tensor:
+    def logits(self, hidden_TD: Tensor, places_S: Tensor) -> Tensor:
         head = self.head or self.embedding
-        return self._logits(hidden_SD, head.weight)
+        return self._logits(self._take(hidden_TD, places_S), head.weight)

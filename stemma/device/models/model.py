@@ -1,6 +1,6 @@
 """What the worker sees of a model.
 
-Shapes: T tokens of the step, S sampled positions, D model width, V vocabulary.
+Shapes: T tokens of the step, S places of T, D model width, V vocabulary.
 """
 
 from typing import Protocol
@@ -17,6 +17,6 @@ class Model(Protocol):
         """Hidden states of all tokens [T, D], after the final norm. Writes the step's keys and values."""
         ...
 
-    def logits(self, hidden_SD: Tensor) -> Tensor:
-        """Scores over the vocabulary [S, V], in float32."""
+    def logits(self, hidden_TD: Tensor, places_S: Tensor) -> Tensor:
+        """Scores over the vocabulary [S, V], in float32, of the hidden states at these places."""
         ...

@@ -19,35 +19,38 @@ class PendingStep:
 
     def wait(self) -> tuple[RowResult, ...]:
         """A result for each row of the plan, in its order."""
+        results = [RowResult(part.row) for part in self.plan.rows]
+        prompts: dict[int, list[Logprob]] = {}
         faults: dict[int, str] = {}
-        prompts = self._landed(self.scored, faults)
-        outputs = self._landed(self.drawn, faults)
-        return tuple(
-            RowResult(part.row, fault=faults[index])
-            if index in faults
-            else RowResult(
-                part.row,
-                tokens=tuple(token for token, _ in outputs[index]),
-                logprobs=tuple(logprob for _, logprob in outputs[index] if logprob is not None),
-                prompt_logprobs=tuple(logprob for _, logprob in prompts[index] if logprob is not None),
-            )
-            for index, part in enumerate(self.plan.rows)
-        )
+        for verdict in self.scored:
+            for part, token, score in _landed(verdict, faults):
+                if score is not None:
+                    prompts.setdefault(part, []).append(as_logprob(token, score))
+        for verdict in self.drawn:
+            for part, token, score in _landed(verdict, faults):
+                logprobs = () if score is None else (as_logprob(token, score),)
+                results[part] = RowResult(results[part].row, (token,), logprobs)
+        for part, found in prompts.items():
+            drawn = results[part]
+            results[part] = RowResult(drawn.row, drawn.tokens, drawn.logprobs, tuple(found))
+        for part, fault in faults.items():
+            results[part] = RowResult(results[part].row, fault=fault)
+        return tuple(results)
 
-    def _landed(self, verdicts: Sequence[Verdict], faults: dict[int, str]) -> list[list[tuple[int, Logprob | None]]]:
-        """Tokens and log-probabilities by row, on the host; rows whose logits were not finite go to `faults`."""
-        landed: list[list[tuple[int, Logprob | None]]] = [[] for _ in self.plan.rows]
-        for verdict in verdicts:
-            tokens, finite = verdict.tokens_S.tolist(), verdict.finite_S.tolist()
-            for place, token, is_finite, score in zip(verdict.places, tokens, finite, verdict.scores, strict=True):
-                if not is_finite:
-                    faults.setdefault(
-                        place.part,
-                        f"the logits of the token at position {place.position} are not finite: "
-                        "a weight is damaged, or the model overflows this dtype; try float32",
-                    )
-                landed[place.part].append((token, None if score is None else as_logprob(token, score)))
-        return landed
+
+def _landed(verdict: Verdict, faults: dict[int, str]) -> list[tuple[int, int, Score | None]]:
+    """Part, token and score of each place, on the host; where logits were not finite, a fault."""
+    parts, tokens = verdict.places.part_S.tolist(), verdict.tokens_S.tolist()
+    if not verdict.finite_S.all():
+        for at, is_finite in enumerate(verdict.finite_S.tolist()):
+            if not is_finite:
+                faults.setdefault(
+                    parts[at],
+                    f"the logits of the token at position {verdict.places.position_S[at]} are not finite: "
+                    "a weight is damaged, or the model overflows this dtype; try float32",
+                )
+    scores = verdict.scores
+    return [(part, token, scores.get(at)) for at, (part, token) in enumerate(zip(parts, tokens, strict=True))]
 
 
 def as_logprob(token: int, score: Score) -> Logprob:

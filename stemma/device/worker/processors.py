@@ -25,12 +25,12 @@ def is_too_early(row: Row, position: int) -> bool:
 def processed(logits_V: Tensor, row: Row, position: int) -> Tensor:
     """The logits for the token at `position`, changed; not in place. Banned tokens are at minus infinity."""
     asked = row.sampling
-    counts_V = row.tokens[row.prompt_len : position].bincount(minlength=len(logits_V))
+    counts_V = torch.from_numpy(row.tokens[row.prompt_len : position]).bincount(minlength=len(logits_V))
     seen_V = counts_V > 0
     logits_V = logits_V - counts_V * asked.frequency_penalty - seen_V * asked.presence_penalty
     if is_too_early(row, position):
-        logits_V[row.stop_ids] = -torch.inf
+        logits_V[torch.from_numpy(row.stop_ids).long()] = -torch.inf
     scaled_V = torch.where(logits_V > 0, logits_V / asked.repetition_penalty, logits_V * asked.repetition_penalty)
     logits_V = torch.where(seen_V, scaled_V, logits_V)
-    logits_V[row.bias_ids] += row.bias_values
+    logits_V[torch.from_numpy(row.bias_ids).long()] += torch.from_numpy(row.bias_values)
     return logits_V.clamp_(max=torch.finfo(torch.float32).max)  # a tiny penalty may divide beyond what is finite

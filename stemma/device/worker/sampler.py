@@ -1,82 +1,94 @@
-"""Logits to tokens and their log-probabilities.
-
-Greedy rows without wishes are one argmax over all of them; every other row is worked on alone, so that its
-token and its bits are a function of (its logits, its seed, the position) whatever stands beside it.
+"""Logits to tokens and their log-probabilities: the seam, and its body in plain torch.
 
 S places of one slice, V vocabulary
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec
+from stemma.core.types.step import Masks
 from stemma.device.ops.reference.sample import draw
-from stemma.device.worker.inputs import Place
+from stemma.device.worker.inputs import Places
 from stemma.device.worker.logprobs import Score, score
 from stemma.device.worker.processors import changes_logits, processed
-from stemma.device.worker.rows import Row
+from stemma.device.worker.rows import Row, RowTable
 
 
 @dataclass(slots=True, frozen=True)
 class Verdict:
     """What the logits of some places said. The token of a place is drawn or, in a prompt, given."""
 
-    places: Sequence[Place]
+    places: Places
     tokens_S: Tensor
     finite_S: Tensor  # False: the logits were not, and the token means nothing
-    scores: Sequence[Score | None]
+    scores: Mapping[int, Score] = field(default_factory=dict)  # by place, where they are wanted
 
 
-def drawn(
-    places: Sequence[Place], rows: Sequence[Row], logits_SV: Tensor, masks: Mapping[int, bytes], seed: int
-) -> Verdict:
-    """Draw the token of each place, and let its row remember it.
+class Sampler(Protocol):
+    """A row's token and its bits are a function of (its logits, its wishes, its seed, the position), whatever stands
+    beside it. Logits are working memory."""
 
-    `masks`, by the part of the plan, say which tokens may be drawn. `seed` is for rows that brought none.
-    """
-    finite_S = is_finite(logits_SV)
-    for at, place in enumerate(places):
-        if place.part in masks:
-            logits_SV[at] = masked(logits_SV[at], masks[place.part])
-    tokens_S = logits_SV.argmax(-1)
-    scores: list[Score | None] = []
-    for at, (place, row) in enumerate(zip(places, rows, strict=True)):
-        if row.sampling.is_greedy and row.logprobs is None and not changes_logits(row, place.position):
-            scores.append(None)
-        else:
-            tokens_S[at], found = drawn_alone(place, row, logits_SV[at].where(finite_S[at], 0), seed)
-            scores.append(found)
-        row.tokens.write(place.position, tokens_S[at : at + 1])
-    return Verdict(places, tokens_S, finite_S, scores)
+    def sit(self, number: int, row: Row) -> None:
+        """A sequence took a row."""
+
+    def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
+        """A token for each place. `masks`, by row, say which tokens may be drawn."""
+        ...
+
+    def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
+        """Log-probabilities of the prompt tokens at these places."""
+        ...
 
 
-def drawn_alone(place: Place, row: Row, logits_V: Tensor, seed: int) -> tuple[Tensor, Score | None]:
-    """The token of a place whose row asks for more than the best one, and its log-probability if it is wanted."""
-    asked = row.sampling
-    if changes_logits(row, place.position):
-        logits_V = processed(logits_V, row, place.position)
-    tempered_V = (logits_V - logits_V.max()) / asked.divisor  # subtracted first, so that nothing overflows
-    if asked.is_greedy:
-        token = logits_V.argmax()
-    else:
-        own_seed = seed if asked.sampling_seed is None else asked.sampling_seed
-        token = draw(tempered_V, own_seed, place.position, asked.top_k, asked.top_p, asked.min_p)
-    return token, None if row.logprobs is None else score(tempered_V, token, row.logprobs)
+class TorchSampler:
+    """Greedy rows without wishes are one argmax over all of them; every other row is worked on alone."""
 
+    def __init__(self, rows: RowTable, seed: int):
+        self._rows = rows
+        self._seed = seed  # of rows that brought none
 
-def scored(places: Sequence[Place], rows: Sequence[Row], logits_SV: Tensor) -> Verdict:
-    """Log-probabilities of the prompt tokens at these places."""
-    finite_S = is_finite(logits_SV)
-    tokens_S = torch.cat([row.tokens[p.position : p.position + 1] for p, row in zip(places, rows, strict=True)])
-    scores = [
-        score(logits_SV[at].where(finite_S[at], 0), tokens_S[at], row.logprobs or LogprobSpec())
-        for at, row in enumerate(rows)
-    ]
-    return Verdict(places, tokens_S, finite_S, scores)
+    def sit(self, number: int, row: Row) -> None:
+        """Nothing is kept of it here."""
+
+    def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
+        finite_S, scores = is_finite(logits_SV), {}
+        for at, number in enumerate(places.row_S):
+            if number in masks:
+                logits_SV[at] = masked(logits_SV[at], masks[number])
+        tokens_S = logits_SV.argmax(-1)
+        for at, (_, number, position) in enumerate(zip(*places, strict=True)):
+            row = self._rows[number]
+            if row.sampling.is_greedy and row.logprobs is None and not changes_logits(row, position):
+                continue
+            tempered_V, tokens_S[at] = self._alone(row, position, logits_SV[at].where(finite_S[at], 0))
+            if row.logprobs is not None:
+                scores[at] = score(tempered_V, tokens_S[at], row.logprobs)
+        return Verdict(places, tokens_S, finite_S, scores)
+
+    def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
+        finite_S, tokens_S = is_finite(logits_SV), self._rows.tokens_at(places.row_S, places.position_S)
+        scores = {
+            at: score(logits_SV[at].where(finite_S[at], 0), tokens_S[at], self._rows[row].logprobs or LogprobSpec())
+            for at, row in enumerate(places.row_S)
+        }
+        return Verdict(places, tokens_S, finite_S, scores)
+
+    def _alone(self, row: Row, position: int, logits_V: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a row that asks for more than the best token: what log-probabilities are taken from, and its token."""
+        asked = row.sampling
+        if changes_logits(row, position):
+            logits_V = processed(logits_V, row, position)
+        tempered_V = (logits_V - logits_V.max()) / asked.divisor  # subtracted first, so that nothing overflows
+        if asked.is_greedy:
+            return tempered_V, logits_V.argmax()
+        seed = self._seed if asked.sampling_seed is None else asked.sampling_seed
+        return tempered_V, draw(tempered_V, seed, position, asked.top_k, asked.top_p, asked.min_p)
 
 
 def masked(logits_V: Tensor, words: bytes) -> Tensor:

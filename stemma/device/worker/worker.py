@@ -1,12 +1,10 @@
 """One device, one rank: a plan goes in, tokens come out.
 
-    StepPlan ──▶ rows: who sits where ──▶ inputs: ForwardBatch ──▶ model ──▶ sampler ──▶ pending ──▶ StepResult
-
-S places whose logits are wanted, D model width
+StepPlan ──▶ rows: who sits where ──▶ inputs ──▶ passes: logits ──▶ sampler ──▶ pending ──▶ StepResult
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -18,12 +16,15 @@ from stemma.core.types.step import Masks, StepPlan, StepResult
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
-from stemma.device.worker.inputs import Place, drawn_places, forward_batch, scored_places
+from stemma.device.ops.cpu.library import load
+from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch, scored_places
+from stemma.device.worker.native_sampler import NativeSampler
+from stemma.device.worker.passes import passes_of
 from stemma.device.worker.pending import PendingStep
-from stemma.device.worker.rows import Row, RowTable
-from stemma.device.worker.sampler import Verdict, drawn, scored
+from stemma.device.worker.rows import Parts, RowTable
+from stemma.device.worker.sampler import Sampler, TorchSampler, Verdict
 
-Judge = Callable[[Sequence[Place], Sequence[Row], Tensor], Verdict]
+Judge = Callable[[Places, Tensor], Verdict]
 
 
 class Worker:
@@ -35,39 +36,42 @@ class Worker:
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None] | None = None):
         torch.set_num_threads(config.device.threads)
-        pool = KVPool(config.model, config.cache.pages, config.cache.page_size, getattr(torch, config.device.kv_dtype))
-        self._attention = ATTENTION[config.device.attention](config.model, pool, config.device.kernels)
-        self._model = load_model(config, self._attention, progress)
-        self._rows = RowTable(config.cache.page_size, config.model.vocab_size)
-        self._seed = config.seed
+        cache, device = config.cache, config.device
+        pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
+        self._attention = ATTENTION[device.attention](config.model, pool, device.kernels)
+        self._rows = RowTable(config.schedule.max_running, config.context, cache.page_size, config.model.vocab_size)
+        self._sampler: Sampler = (
+            NativeSampler(load(device.kernels), self._rows, config.seed)
+            if device.is_native
+            else TorchSampler(self._rows, config.seed)
+        )
+        model = load_model(config, self._attention, progress)
+        with torch.inference_mode():
+            self._passes = passes_of(model, self._attention, config)
 
     def step(self, plan: StepPlan, masks: Callable[[], Masks] = dict) -> StepResult:
         """`masks` is called when the forward pass is done, and may block."""
         began = time.perf_counter()
         with torch.inference_mode():
-            self._rows.apply(plan)
-            rows = self.sample(plan, self.forward(plan), masks()).wait() if plan.rows else ()
+            parts = self._rows.apply(plan)
+            for seat in plan.seats:
+                self._sampler.sit(seat.row, self._rows[seat.row])
+            rows = self._computed(plan, parts, masks).wait() if plan.rows else ()
         return StepResult(step=plan.step, rows=rows, seconds=time.perf_counter() - began)
 
-    def forward(self, plan: StepPlan) -> Tensor:
-        """Hidden states of the places whose logits are wanted: drawn ones first, then scored ones."""
-        places = drawn_places(plan) + scored_places(plan, self._rows)
-        batch = forward_batch(plan, places, self._rows, self._attention)
-        return self._model.forward(batch)[batch.sample_at_S]
-
-    def sample(self, plan: StepPlan, hidden_SD: Tensor, masks: Masks) -> PendingStep:
+    def _computed(self, plan: StepPlan, parts: Parts, masks: Callable[[], Masks]) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
-        to_draw, to_score = drawn_places(plan), scored_places(plan, self._rows)
-        by_part = {at: masks[part.row] for at, part in enumerate(plan.rows) if part.row in masks}
-        draws = self._judged(plan, to_draw, hidden_SD[: len(to_draw)], partial(drawn, masks=by_part, seed=self._seed))
-        scores = self._judged(plan, to_score, hidden_SD[len(to_draw) :], scored)
+        self._passes.forward(forward_batch(parts, self._rows, self._attention))
+        draws = self._judged(parts, drawn_places(parts), partial(self._sampler.drawn, masks=masks()))
+        for verdict in draws:
+            self._rows.remember(verdict.places.row_S, verdict.places.position_S, verdict.tokens_S)
+        scores = self._judged(parts, scored_places(plan, self._rows), self._sampler.scored)
         return PendingStep(plan, draws, scores)
 
-    def _judged(self, plan: StepPlan, places: list[Place], hidden_SD: Tensor, judge: Judge) -> list[Verdict]:
+    def _judged(self, parts: Parts, places: Places, judge: Judge) -> list[Verdict]:
         """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""
         verdicts = []
-        for at in range(0, len(places), HEAD_ROWS):
-            few = places[at : at + HEAD_ROWS]
-            rows = [self._rows[plan.rows[place.part].row] for place in few]
-            verdicts.append(judge(few, rows, self._model.logits(hidden_SD[at : at + HEAD_ROWS])))
+        for at in range(0, len(places.row_S), HEAD_ROWS):
+            few = places.slice(at, at + HEAD_ROWS)
+            verdicts.append(judge(few, self._passes.logits(asked_at(parts, few))))
         return verdicts

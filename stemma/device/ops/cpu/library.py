@@ -18,12 +18,11 @@ from stemma.device.ops.cpu.build import build
 Argument = int | float | None
 _Kind = type[ctypes.c_void_p] | type[ctypes.c_long] | type[ctypes.c_float] | type[ctypes.c_int]
 
-# Addresses (None is null), sizes, the number of rows and of spans of a step, float32, the number of threads.
+# Addresses (None is null), sizes, the number of rows of a step, float32, the number of threads.
 _KINDS: dict[str, _Kind] = {
     "p": ctypes.c_void_p,
     "n": ctypes.c_long,
     "r": ctypes.c_long,
-    "s": ctypes.c_long,
     "f": ctypes.c_float,
     "t": ctypes.c_int,
 }

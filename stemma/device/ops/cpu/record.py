@@ -1,7 +1,7 @@
 """A recording: the native calls of some Python code, written down once, made again in one call.
 
 The same model code runs, once, under a Recorder: ops write down what they would have called, on memory that belongs to
-the recording. What differs between two runs is symbolic: the numbers of rows and spans, and the addresses of inputs.
+the recording. What differs between two runs is symbolic: the number of rows and the addresses of inputs.
 Everything else (weights, widths, order) is the same in every step, so any mixed batch replays without padding. This is
 to a CPU what a captured graph is to a GPU, without its fixed shapes.
 """
@@ -21,7 +21,7 @@ from stemma.core.base.errors import Bug
 from stemma.device.ops.cpu.library import RECORDER, Argument, Function, Library
 
 _ALIGNMENT = 64  # bytes of a cache line
-_ROWS, _SPANS, _INPUTS = 0, 1, 2  # symbols
+_ROWS, _INPUTS = 0, 1  # symbols: the number of rows, the address of the first input
 
 
 class CannotRecord(Exception):
@@ -29,23 +29,19 @@ class CannotRecord(Exception):
 
 
 class Recording:
-    """What was written down. It owns the memory that its calls speak of; one thread replays it at a time."""
+    """What was written down. One thread replays it at a time."""
 
-    def __init__(self, library: Library, words: list[int], patches: list[tuple[int, int, int]], memory: list[Any]):
-        self.calls = sum(1 for _ in _calls(words))
+    def __init__(self, library: Library, recorder: "Recorder", code: Callable[[], Tensor]):
+        self.calls = recorder.calls
+        self.bytes = sum(store.nbytes for store in recorder.memory)  # between the calls, for the most rows
         self._library = library
-        self._words = torch.tensor(words)
-        self._patches = torch.tensor(patches).view(-1, 3)
-        self._memory = memory
+        self._words = torch.tensor(recorder.words)
+        self._patches = torch.tensor(recorder.patches).view(-1, 3)
+        self._alive = recorder.memory, code  # whose addresses stand in the words
 
-    @property
-    def bytes(self) -> int:
-        """Of the memory between its calls, for the most rows."""
-        return sum(store.nbytes for store in self._memory)
-
-    def replay(self, rows: int, spans: int, inputs: Sequence[Tensor]) -> None:
+    def replay(self, rows: int, inputs: Sequence[Tensor]) -> None:
         """Make the calls. `inputs` are shaped like those that were recorded, but for their number of rows."""
-        symbols = torch.tensor((rows, spans, *(tensor.data_ptr() for tensor in inputs)))
+        symbols = torch.tensor((rows, *(tensor.data_ptr() for tensor in inputs)))
         self._library.replay(
             self._words.data_ptr(), len(self._words), self._patches.data_ptr(), len(self._patches), symbols.data_ptr()
         )
@@ -54,12 +50,13 @@ class Recording:
 class Recorder:
     """Writes calls down. Memory that the code lets go of is given out again, so it needs no more than a plain run."""
 
-    def __init__(self, rows: int, spans: int, inputs: Sequence[Tensor]):
+    def __init__(self, rows: int, inputs: Sequence[Tensor]):
+        self.calls = 0
         self.words: list[int] = []
         self.patches: list[tuple[int, int, int]] = []
         self.memory: list[Any] = []
         self._free: list[Any] = []
-        self._sizes = {"r": (_ROWS, rows), "s": (_SPANS, spans)}
+        self._rows = rows
         self._inputs = inputs
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -78,13 +75,13 @@ class Recorder:
             return torch.from_numpy(lent).view(dtype).view(shape)
 
     def add(self, function: Function, arguments: tuple[Argument, ...]) -> None:
+        self.calls += 1
         self.words += (function.replayed, len(arguments))
         for kind, argument in zip(function.kinds, arguments, strict=True):
-            if kind in self._sizes:
-                symbol, expected = self._sizes[kind]
-                if argument != expected:
-                    raise Bug(f"{function.name} is recorded for {argument} rows or spans of {expected}")
-                self.patches.append((len(self.words), symbol, 0))
+            if kind == "r":
+                if argument != self._rows:
+                    raise Bug(f"{function.name} is recorded for {argument} rows where a step has {self._rows}")
+                self.patches.append((len(self.words), _ROWS, 0))
             elif kind == "p" and argument:
                 self._note_input(int(argument))
             self.words.append(_bits(kind, argument))
@@ -113,20 +110,20 @@ class _NativeOnly(TorchFunctionMode):
 
 
 def record(
-    library: Library, code: Callable[[], Tensor], rows: int, spans: int, inputs: Sequence[Tensor]
+    library: Library, code: Callable[[], Tensor], rows: int, inputs: Sequence[Tensor]
 ) -> tuple[Recording, Tensor]:
     """Run `code` for this many rows, the most there will be; what it wrote down, and where its answer will stand.
 
     `inputs` are what `code` reads and each replay brings anew. Raises CannotRecord.
     """
-    recorder = Recorder(rows, spans, inputs)
+    recorder = Recorder(rows, inputs)
     token = RECORDER.set(recorder)
     try:
         with _NativeOnly():
             answer = code()
     finally:
         RECORDER.reset(token)
-    return Recording(library, recorder.words, recorder.patches, recorder.memory), answer
+    return Recording(library, recorder, code), answer
 
 
 def _bits(kind: str, argument: Argument) -> int:
@@ -134,13 +131,6 @@ def _bits(kind: str, argument: Argument) -> int:
     if kind == "f":
         return int.from_bytes(struct.pack("<f", argument), "little")
     return int(argument or 0)
-
-
-def _calls(words: list[int]) -> Any:
-    at = 0
-    while at < len(words):
-        yield at
-        at += 2 + words[at + 1]
 
 
 def _writes(name: str) -> bool:

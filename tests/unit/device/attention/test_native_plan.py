@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
-from stemma.device.attention.backend import Span
+from stemma.device.attention.backend import Spans
 from stemma.device.attention.native import NativeAttention, NativePlan
 from stemma.device.kv.pool import KVPool
 from tests.bodies import NATIVE
 from tests.conformance.test_attention import spec_of
+from tests.spans import Span, together
 
 BLOCK, SPLIT, TILE = 64, 32, 64
 SECTION, PIECE, RUN, UNIT, FOLD = 8, 5, 4, 5, 4  # words
@@ -49,7 +50,7 @@ class Read(NamedTuple):
 
 
 def planned(
-    spans: Sequence[Span], heads: int = 4, kv_heads: int = 2, windows: tuple[int, ...] = (0,), page_size: int = 16
+    spans: Spans, heads: int = 4, kv_heads: int = 2, windows: tuple[int, ...] = (0,), page_size: int = 16
 ) -> list[Read]:
     spec = spec_of(heads, kv_heads, windows)
     backend = NativeAttention(spec, KVPool(spec, 1, page_size, torch.float32), NATIVE[-1].kernels)
@@ -79,8 +80,8 @@ def planned(
     return [read(1 + SECTION * at) for at in range(len(dict.fromkeys(windows)))]
 
 
-def decodes(tables: Sequence[Tensor], lengths: Sequence[int], count: int = 1) -> list[Span]:
-    return [Span(length - count, count, table) for table, length in zip(tables, lengths, strict=True)]
+def decodes(tables: Sequence[Tensor], lengths: Sequence[int], count: int = 1) -> Spans:
+    return together([Span(length - count, count, table) for table, length in zip(tables, lengths, strict=True)])
 
 
 def test_a_shared_prefix_is_read_once() -> None:
@@ -151,7 +152,7 @@ def test_every_query_walks_through_its_blocks_in_order(seed: int) -> None:
         spans.append(Span(end - count, count, torch.tensor(table)))
     torch.set_num_threads(threads := draw(1, 3))
     try:
-        (found,) = planned(spans, windows=(window,), page_size=page_size)
+        (found,) = planned(step := together(spans), windows=(window,), page_size=page_size)
     finally:
         torch.set_num_threads(1)
     assert sorted(token for piece in found.pieces for token in range(piece.token, piece.token + piece.queries)) == list(
@@ -164,7 +165,9 @@ def test_every_query_walks_through_its_blocks_in_order(seed: int) -> None:
         oldest = max(0, piece.position - window + 1) if window else 0
         assert blocks[at] == list(range(oldest // BLOCK, ceil_div(piece.position + piece.queries, BLOCK)))
     assert all(len(found.units) < 4 * threads for _ in found.folds)
-    check_sharing(found, {span.pages.data_ptr(): span.pages.tolist() for span in spans}, page_size)
+    table_RP = step.pages_RP
+    addresses = [table_RP.ctypes.data + row * table_RP.strides[0] for row in range(len(spans))]
+    check_sharing(found, dict(zip(addresses, tables, strict=True)), page_size)
 
 
 def walks(found: Read) -> Iterator[tuple[int, list[int]]]:

@@ -21,7 +21,7 @@ from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan
 from stemma.core.types.tokens import pack
-from stemma.device.attention.backend import Span
+from stemma.device.attention.backend import Spans
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.worker import worker as worker_module
 from stemma.device.worker.worker import Worker
@@ -40,7 +40,7 @@ class FakeAttention:
     """Plans are the spans themselves."""
 
     def __init__(self, spec: ModelSpec, pool: object, kernels: Kernels):
-        self.plan = list
+        self.plan = lambda spans: spans
 
 
 @dataclass
@@ -55,22 +55,22 @@ class FakeModel:
     def forward(self, batch: ForwardBatch) -> Tensor:
         assert len(batch.slots_T) == len(batch.tokens_T) == len(batch.positions_T)
         self.slots[batch.slots_T] = batch.tokens_T
-        spans: list[Span] = batch.attention  # type: ignore[assignment]  # of FakeAttention
+        spans: Spans = batch.attention  # type: ignore[assignment]  # of FakeAttention
         first = len(self.prefixes)
         expected: list[int] = []
-        for span in spans:
-            end = span.start + span.count
-            assert len(span.pages) == ceil_div(end, PAGE_SIZE)
-            seen = (span.pages[:, None] * PAGE_SIZE + torch.arange(PAGE_SIZE)).flatten()
+        for start, count, row in zip(spans.start_N, spans.count_N, spans.row_N, strict=True):
+            end = start + count
+            pages = torch.from_numpy(spans.pages_RP[row, : ceil_div(end, PAGE_SIZE)])
+            seen = (pages[:, None] * PAGE_SIZE + torch.arange(PAGE_SIZE)).flatten()
             known = self.slots[seen].tolist()
-            self.prefixes += [known[: position + 1] for position in range(span.start, end)]
-            expected += range(span.start, end)
+            self.prefixes += [known[: position + 1] for position in range(start, end)]
+            expected += range(start, end)
         assert batch.positions_T.tolist() == expected
         return torch.arange(first, len(self.prefixes)).unsqueeze(1)
 
-    def logits(self, hidden_SD: Tensor) -> Tensor:
-        self.most_rows = max(self.most_rows, len(hidden_SD))
-        wanted = [self.prefixes[number] for number in hidden_SD.squeeze(1).tolist()]
+    def logits(self, hidden_TD: Tensor, places_S: Tensor) -> Tensor:
+        self.most_rows = max(self.most_rows, len(places_S))
+        wanted = [self.prefixes[number] for number in hidden_TD[places_S].squeeze(1).tolist()]
         return torch.stack([self.spoil(prefix, prefix_logits(prefix)) for prefix in wanted])
 
 
@@ -87,7 +87,7 @@ def fake_worker(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> Worker:
         EngineConfig(
             model_path="", model=spec, load_format="dummy", context=4096, seed=77,
             cache=CacheConfig(pages=PAGES, page_size=PAGE_SIZE),
-            schedule=ScheduleConfig(max_running=8, max_queued=None, step_tokens=64),
+            schedule=ScheduleConfig(max_running=32, max_queued=None, step_tokens=64),
             device=DeviceConfig(dtype="float32", kv_dtype="float32"),
         )
     )  # fmt: skip

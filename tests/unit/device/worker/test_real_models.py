@@ -29,7 +29,7 @@ def real_worker(folder: Path, dtype: DType, threads: int = 1) -> Worker:
         EngineConfig(
             model_path=str(folder), model=read_model_spec(folder), load_format="auto", context=256, seed=0,
             cache=CacheConfig(pages=PAGES, page_size=PAGE_SIZE),
-            schedule=ScheduleConfig(max_running=8, max_queued=None, step_tokens=512),
+            schedule=ScheduleConfig(max_running=32, max_queued=None, step_tokens=512),
             device=DeviceConfig(dtype=dtype, kv_dtype=dtype, threads=threads),
         )
     )  # fmt: skip

@@ -12,10 +12,13 @@ from torch import Tensor
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan
 from stemma.core.types.tokens import pack, unpack
+from stemma.device.ops.cpu.library import load
 from stemma.device.worker.inputs import drawn_places
+from stemma.device.worker.native_sampler import NativeSampler
 from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
-from stemma.device.worker.sampler import drawn, is_finite
+from stemma.device.worker.sampler import Sampler, TorchSampler, is_finite
+from tests.bodies import NATIVE
 
 NO_MASKS: Mapping[int, bytes] = {}
 KINDS = [
@@ -35,12 +38,34 @@ def threads() -> Iterator[None]:
 
 def results(logits_SV: Tensor, seats: list[Seat], masks: Mapping[int, bytes] = NO_MASKS) -> tuple[RowResult, ...]:
     """What is drawn for seat i from row i of the logits, of which its mask, if it has one, leaves some."""
-    table = RowTable(page_size=1, vocab_size=logits_SV.shape[1])
+    table = RowTable(rows=8, context=64, page_size=1, vocab_size=logits_SV.shape[1])
     parts = [RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats]
     plan = StepPlan(step=0, seats=tuple(seats), rows=tuple(parts))
-    table.apply(plan)
-    verdict = drawn(drawn_places(plan), [table[seat.row] for seat in seats], logits_SV.clone(), masks, seed=0)
-    return PendingStep(plan, [verdict], []).wait()
+    columns = table.apply(plan)
+    native: list[Sampler] = [NativeSampler(load(body.kernels), table, seed=0) for body in NATIVE]
+    found = []
+    for sampler in [TorchSampler(table, seed=0), *native]:
+        for one in seats:
+            sampler.sit(one.row, table[one.row])
+        verdict = sampler.drawn(drawn_places(columns), logits_SV.clone(), {seats[at].row: masks[at] for at in masks})
+        found.append(PendingStep(plan, [verdict], []).wait())
+    for other in found[1:]:
+        assert_equal_but_for_roundings(other, found[0])
+        assert other == found[1]  # whatever the instructions
+    return found[-1]
+
+
+def assert_equal_but_for_roundings(found: tuple[RowResult, ...], expected: tuple[RowResult, ...]) -> None:
+    assert [row.tokens for row in found] == [row.tokens for row in expected]
+    for own, other in zip(found, expected, strict=True):
+        for logprob, wanted in zip(own.logprobs, other.logprobs, strict=True):
+            assert [token for token, _ in logprob.top] == [token for token, _ in wanted.top]
+            for values, right in (
+                ((logprob.logprob,), (wanted.logprob,)),
+                (logprob.chosen, wanted.chosen),
+                (dict(logprob.top).values(), dict(wanted.top).values()),
+            ):
+                assert list(values) == pytest.approx(list(right), abs=2e-5)
 
 
 def seat(row: int, sampling: SamplingParams, spec: LogprobSpec | None, tokens: list[int]) -> Seat:

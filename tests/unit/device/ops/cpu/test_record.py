@@ -1,6 +1,8 @@
 """A recording makes the same numbers as the code that was recorded, for any number of rows."""
 
+import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ def random(*shape: int) -> Tensor:
 
 
 def recorded(library: Library, code: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Recording, Tensor]:
-    return record(library, lambda: code(x), rows=len(x), spans=0, inputs=[x])
+    return record(library, lambda: code(x), rows=len(x), inputs=[x])
 
 
 def test_any_number_of_rows(library: Library, ops: Ops) -> None:
@@ -48,7 +50,7 @@ def test_any_number_of_rows(library: Library, ops: Ops) -> None:
     assert recording.calls == 3 * 4 + 1
     for rows in (1, 7, MOST, 2):
         x = random(rows, 64) * rows
-        recording.replay(rows, 0, [x])
+        recording.replay(rows, [x])
         assert torch.equal(answer[:rows], code(x))
 
 
@@ -56,7 +58,7 @@ def test_one_call_from_python(library: Library, ops: Ops) -> None:
     weight, x = ops.pack(random(64, 64)), random(MOST, 64)
     recording, _ = recorded(library, lambda x: ops.linear(ops.linear(x, weight, None), weight, None), x)
     before = library.calls
-    recording.replay(3, 0, [x])
+    recording.replay(3, [x])
     assert library.calls == before + 1
 
 
@@ -71,8 +73,22 @@ def test_an_input_may_be_read_from_its_middle(library: Library, ops: Ops) -> Non
     weight, x = ops.pack(random(64, 32)), random(1, 4, 64)
     recording, answer = recorded(library, lambda x: ops.linear(x[:, 2, 32:], weight, None), x)
     other = x + 1
-    recording.replay(1, 0, [other])
+    recording.replay(1, [other])
     assert torch.equal(answer, ops.linear(other[:, 2, 32:], weight, None))
+
+
+def test_weights_live_as_long_as_the_recording(library: Library, ops: Ops) -> None:
+    x = random(MOST, 64)
+
+    def code(x: Tensor, weight: Tensor) -> Tensor:
+        return ops.linear(x, weight, None)
+
+    weight = ops.pack(random(64, 64))
+    expected, gone = code(x, weight), weakref.ref(weight)
+    recording, answer = recorded(library, partial(code, weight=weight), x)
+    del weight
+    recording.replay(MOST, [x])
+    assert gone() is not None and torch.equal(answer, expected)
 
 
 def test_memory_is_used_again(library: Library, ops: Ops) -> None:
@@ -98,7 +114,7 @@ def test_a_view_keeps_its_memory(library: Library, ops: Ops) -> None:
         return ops.add_rms_norm(x, first.view(-1, 64), norm, 1e-6)[0]
 
     recording, answer = recorded(library, code, x)
-    recording.replay(MOST, 0, [x])
+    recording.replay(MOST, [x])
     assert torch.equal(answer, code(x))
 
 
