@@ -1,105 +1,94 @@
-"""Engines side by side: `python -m benchmarks.arena --engines stemma vllm other=http://127.0.0.1:8000 --model FOLDER`.
+"""Engines side by side: `python -m benchmarks.arena [--models M S] [--rounds 3] [--minutes 25]`.
 
-Every engine gets the same token ids over `/v1/completions`, in turns: A B A B, so that a machine that becomes
-slower does so for all. Prints one JSON line per engine, workload and repetition, and at the end a table.
+Measures what the machine can do, then lets engines take turns at the same token ids over `/v1/completions`:
+A B C A B C, so that a machine that becomes slower does so for all. One engine computes at a time; one that starts
+slowly stays up, stopped, while others play. Prints a JSON line for the limits, for each start and for each workload
+played, and at the end the tables.
 """
 
-import asyncio
-import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from msgspec.structs import replace
+import msgspec
 
-from benchmarks.arena.contest import Engine, Outcome, play
-from benchmarks.arena.pareto import draw
-from benchmarks.arena.recipe import cooked
-from benchmarks.arena.same import same_texts
-from benchmarks.arena.table import table
-from stemma.bench.door import meet
-from stemma.bench.load import Load
-from stemma.bench.workload import WORKLOADS, Span, span_of, usable_ids
-from stemma.cli.bench import load_of
-from stemma.core.base.errors import ConfigError, StemmaError
-from stemma.core.config.env import api_key
+from benchmarks.arena.contest import PLAYED, Contest, Rules
+from benchmarks.arena.limits import measure
+from benchmarks.arena.lines import Line, Result, Start
+from benchmarks.arena.lineup import LINEUP, Contender, contender
+from benchmarks.arena.models import SHAPES, write
+from benchmarks.arena.picture import draw
+from benchmarks.arena.recipe import RECIPES, is_installed
+from benchmarks.arena.table import tables
+from stemma.core.base.errors import StemmaError
+from stemma.core.config.env import cache_folder
 from stemma.core.config.flags import Parser
-
-PEERS = Path("~/.cache/stemma/peers")
-SEED_STEP = 1000  # between workloads, so that no prompt comes twice and no cache of prefixes helps
 
 
 def parser() -> Parser:
-    made = Parser("arena", "python -m benchmarks.arena --engines NAME[=URL|=RECIPE] ... [options]", __doc__ or "")
-    made.add_argument("--engines", nargs="+", required=True, metavar="NAME", help="the first one judges the texts")
-    made.add_argument("--model", metavar="FOLDER", help="what recipes serve")
-    made.add_argument("--peers", metavar="FOLDER", help=f"where recipes were installed (default {PEERS})")
-    made.add_argument("--workloads", nargs="+", choices=WORKLOADS, help="default: all")
-    made.add_argument("--repetitions", type=int, metavar="N", help="default: 3")
-    made.add_argument("--margin", type=float, metavar="X", help="logprobs this close are a tie (default 0.2)")
-    made.add_argument("--other-weights", action="store_true", help="do not compare texts")
+    made = Parser("arena", "python -m benchmarks.arena [options]", __doc__ or "")
+    made.add_argument("--engines", nargs="+", metavar="NAME[=URL|=RECIPE]", help="the first judges the others' texts")
+    made.add_argument("--models", nargs="+", metavar="MODEL", help=f"of {', '.join(SHAPES)}, or folders (default: M)")
+    made.add_argument("--peers", metavar="FOLDER", help="where recipes were installed")
+    made.add_argument("--workloads", nargs="+", choices=PLAYED, help="default: all")
+    made.add_argument("--rounds", type=int, metavar="N", help="turns of each engine (default 3)")
+    made.add_argument("--minutes", type=float, metavar="X", help="begin no turn that would end later")
+    made.add_argument("--margin", type=float, metavar="X", help="logprobs this close are a tie (default 0.3)")
+    made.add_argument("--quick", action="store_true", help="a few tokens only: does everything run?")
     made.add_argument("--output", metavar="FILE", help="append the JSON lines here too")
-    made.add_argument("--plot", metavar="FILE.svg", help="draw tokens per second against stalls")
-    sizes: dict[str, Callable[[str], object]] = {
-        "--requests": int,
-        "--input-tokens": span_of,
-        "--output-tokens": span_of,
-        "--shared-tokens": int,
-    }
-    for flag, read in sizes.items():
-        made.add_argument(flag, type=read, metavar="N", help="of every workload, in place of its own")
+    made.add_argument("--tables", metavar="FILE", help="write the tables here too, as Markdown")
+    made.add_argument("--picture", metavar="FILE", help="draw output against waiting; the name ends in .svg or .png")
+    made.add_argument("--again", nargs="+", metavar="FILE", help="measure nothing: tables and picture of these lines")
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     wish = vars(parser().parse(argv))
-    with ExitStack() as stack:
-        engines = [entered(stack, word, wish) for word in wish["engines"]]
-        vocabularies = [each.server.vocabulary for each in engines if each.server.vocabulary]
-        ids = usable_ids(None, min(vocabularies, default=None))
-        if "other_weights" not in wish:
-            asyncio.run(same_texts(engines, ids, wish.get("margin", 0.2)))
-        outcomes: list[Outcome] = []
-        try:
-            for number, name in enumerate(wish.get("workloads", WORKLOADS)):
-                load = load_of(name, wish | {"token_ids": Span(ids.start, ids.stop - 1)})
-                for outcome in play(engines, name, loads(load, number, wish.get("repetitions", 3))):
-                    outcomes.append(outcome)
-                    tell(outcome, wish.get("output"))
-        finally:
-            # Of a contest that was broken off, too.
-            print(table(outcomes))
-            if path := wish.get("plot"):
-                draw(outcomes, Path(path))
-    return 0 if all(outcome.is_valid for outcome in outcomes) else 1
+    lines = [line for path in wish["again"] for line in read(Path(path))] if "again" in wish else contest(wish)
+    found = tables(lines)
+    print(found)
+    if path := wish.get("tables"):
+        Path(path).write_text(found + "\n")
+    if path := wish.get("picture"):
+        draw(lines, Path(path))
+    is_bad = any(isinstance(line, Start) and (line.error or line.parting) for line in lines)
+    return 1 if is_bad or any(isinstance(line, Result) and not line.is_valid for line in lines) else 0
 
 
-def entered(stack: ExitStack, word: str, wish: Mapping[str, str]) -> Engine:
-    """An engine that answers: one that runs already, or one made by a recipe."""
-    name, _, place = word.partition("=")
-    url, ready_seconds = place, None
-    if "://" not in place:
-        if "model" not in wish:
-            raise ConfigError(f"--engines {word}: a recipe needs --model")
-        recipe = cooked(place or name, Path(wish.get("peers", PEERS)).expanduser(), wish["model"])
-        url, ready_seconds = stack.enter_context(recipe)
-    server = asyncio.run(meet(url, api_key(), "openai"))
-    return Engine(name=name, server=server, ready_seconds=ready_seconds)
+def read(path: Path) -> list[Line]:
+    return [msgspec.json.decode(line, type=Line) for line in path.read_text().splitlines()]
 
 
-def loads(load: Load, number: int, repetitions: int) -> list[Load]:
-    """Other prompts each time; a warm-up in the first only."""
-    first = load.seed + SEED_STEP * number
-    return [replace(load, seed=first + turn, warmups=int(turn == 0)) for turn in range(repetitions)]
+def contest(wish: Mapping[str, Any]) -> list[Line]:
+    peers = Path(wish.get("peers", cache_folder() / "peers"))
+    models = [folder_of(word) for word in wish.get("models", ["M"])]
+    contenders = [contender(word) for word in wish["engines"]] if "engines" in wish else lineup(peers)
+    rules = msgspec.convert({name: wish[name] for name in Rules.__struct_fields__ if name in wish}, Rules)
+    found = Contest(contenders, peers, rules, Path(wish["output"]) if "output" in wish else None)
+    for limits in measure([1, len(os.sched_getaffinity(0))]):
+        found.write({"bench": "arena_limits", **msgspec.to_builtins(limits)})
+        found.limits = limits
+    found.play(models)
+    return found.lines
 
 
-def tell(outcome: Outcome, path: str | None) -> None:
-    line = json.dumps(outcome.record())
-    print(line, flush=True)
-    if path:
-        with Path(path).open("a") as file:
-            file.write(line + "\n")
+def lineup(peers: Path) -> list[Contender]:
+    """As far as it is installed."""
+    for each in LINEUP.values():
+        if not is_installed(each, peers):
+            hint = f"bash {RECIPES / each.recipe}.sh install {peers / each.recipe}"
+            print(f"{each.name} is not installed: {hint}", file=sys.stderr)
+    return [each for each in LINEUP.values() if is_installed(each, peers)]
+
+
+def folder_of(word: str) -> Path:
+    """A model of ours is made when it is asked for the first time."""
+    folder = cache_folder() / "arena" / word if word in SHAPES else Path(word)
+    if word in SHAPES and not (folder / "model.safetensors").exists():
+        write(word, folder)
+    return folder.absolute()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """OpenVINO GenAI's continuous batching behind the adapter: `python openvino_server.py MODEL PORT`.
 
-MODEL is what `optimum-cli export openvino` made; recipes/openvino.sh does it. Not run here yet.
+MODEL is what `optimum-cli export openvino` made; recipes/openvino.sh does it.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino  # type: ignore[import-not-found]  # lives in the environment of its recipe
@@ -28,7 +29,7 @@ def pipeline_of(folder: str) -> openvino_genai.ContinuousBatchingPipeline:
 
 
 def run(pipeline: openvino_genai.ContinuousBatchingPipeline, jobs: Jobs) -> None:
-    live: list[tuple[Job, openvino_genai.GenerationHandle]] = []
+    live: list[tuple[Job, Any]] = []
     number = 0
     while True:
         while not live or not jobs.empty():
@@ -43,7 +44,7 @@ def run(pipeline: openvino_genai.ContinuousBatchingPipeline, jobs: Jobs) -> None
             live.clear()
 
 
-def add(pipeline: openvino_genai.ContinuousBatchingPipeline, number: int, job: Job) -> openvino_genai.GenerationHandle:
+def add(pipeline: openvino_genai.ContinuousBatchingPipeline, number: int, job: Job) -> Any:
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = config.min_new_tokens = job.max_tokens
     config.ignore_eos, config.do_sample, config.apply_chat_template = True, False, False

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from benchmarks.arena.contest import Engine
 from stemma.bench.door import Server
 from stemma.bench.http import events
 from stemma.bench.timeline import Timeline
@@ -20,6 +19,7 @@ from stemma.core.base.errors import StemmaError
 # Many and short: other weights part at once, and in one of many the choice was clear.
 PROBE = Workload(requests=16, input_tokens=Span(24, 48), output_tokens=Span(8, 8))
 SEED = 1 << 20
+INFINITE = float("inf")
 HALF = "\N{REPLACEMENT CHARACTER}"  # how servers show the first bytes of a letter, or hold them back
 
 
@@ -30,20 +30,21 @@ class Said(Struct, frozen=True, kw_only=True):
     margins: list[tuple[int, float]]  # letters up to and with a piece; the narrowest choice among its tokens
 
 
-async def same_texts(engines: Sequence[Engine], ids: range, margin: float) -> None:
-    """Raise StemmaError when an engine differs from the first by more than rounding explains."""
-    judge, *others = engines
-    for number, prompt in enumerate(PROBE.prompts(SEED, ids)):
-        judged = await say(judge.server, prompt, with_margins=True)
-        if all(lead == float("inf") for _, lead in judged.margins):
-            raise StemmaError(f"{judge.name} tells no log-probabilities and cannot judge; name another engine first")
-        for other in others:
-            at, lead = parting(judged, (await say(other.server, prompt, with_margins=False)).text)
-            if lead > margin:
-                raise StemmaError(
-                    f"{other.name} and {judge.name} part at letter {at} of probe {number}, where {judge.name} "
-                    f"preferred its token by {lead:.3f} > {margin}; if weights differ on purpose: --other-weights"
-                )
+async def probed(server: Server, ids: range, is_judge: bool) -> list[Said]:
+    """What a server says to the probes. Raises StemmaError when a judge cannot judge."""
+    found = [await say(server, prompt, is_judge) for prompt in PROBE.prompts(SEED, ids)]
+    if is_judge and all(lead == INFINITE for each in found for _, lead in each.margins):
+        raise StemmaError("the first engine tells no log-probabilities and cannot judge; name another one first")
+    return found
+
+
+def difference(judged: Sequence[Said], said: Sequence[Said], margin: float) -> str | None:
+    """The first place where texts part by more than rounding explains; None: there is none."""
+    for number, (one, other) in enumerate(zip(judged, said, strict=True)):
+        at, lead = parting(one, other.text)
+        if lead > margin:
+            return f"probe {number} parts at letter {at}, where the judge preferred its token by {lead:.3f}"
+    return None
 
 
 def parting(judged: Said, text: str) -> tuple[int, float]:
@@ -59,14 +60,14 @@ async def say(server: Server, prompt: Prompt, with_margins: bool) -> Said:
     body = msgspec.json.decode(server.door.body(prompt)) | ({"logprobs": 2} if with_margins else {})
     timeline = Timeline(len(prompt.tokens), prompt.output_tokens)
     margins: list[tuple[int, float]] = []
-    narrowest = float("inf")
+    narrowest = INFINITE
     async for event in events(server.address, server.door.path, msgspec.json.encode(body)):
         before = len(timeline.text)
         server.door.read(event, 0.0, timeline)
         narrowest = min([narrowest, *leads(event)])
         if len(timeline.text) > before:
             margins.append((len(timeline.text), narrowest))
-            narrowest = float("inf")
+            narrowest = INFINITE
     return Said(text=timeline.text, margins=margins)
 
 

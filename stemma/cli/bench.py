@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from stemma.bench.door import DOORS, meet
 from stemma.bench.facts import facts
 from stemma.bench.load import Load, Tick, put
-from stemma.bench.plot import draw_report
 from stemma.bench.report import page, record, report_of
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import ONE, WORKLOADS, Workload, span_of
@@ -29,6 +29,7 @@ from stemma.core.config.field import Value
 from stemma.core.config.flags import Parser, add_options, given
 
 STARTUP = "startup"
+PICTURES = (".svg", ".png")
 RUNS = 3  # of a start, if nobody says otherwise
 INTERRUPTED = 130
 WHAT = f"""\
@@ -48,8 +49,10 @@ def bench(argv: Sequence[str]) -> int:
     found = _parser().parse(argv)
     options, wish = given(found), vars(found)
     url, plot = wish.get("url"), wish.get("plot")
-    if plot and not plot.endswith(".svg"):
-        raise ConfigError(f"--plot {plot}: pictures are drawn as SVG; name a file that ends in .svg")
+    if plot and not plot.endswith(PICTURES):
+        raise ConfigError(f"--plot {plot}: name a file that ends in {' or '.join(PICTURES)}")
+    if plot and find_spec("matplotlib") is None:
+        raise ConfigError("--plot needs matplotlib: pip install 'stemma-llm[plot]'")
     if url and options:
         raise ConfigError(f"{', '.join(options)}: the server at --url has a model and options of its own")
     if found.workload == STARTUP:
@@ -82,7 +85,7 @@ def _parser() -> Parser:
     told = parser.add_argument_group("what is told")
     told.add_argument("--output", metavar="FILE", help="append one JSON line")
     told.add_argument("--details", action="store_true", help="every request in that line, too")
-    told.add_argument("--plot", metavar="FILE.svg", help="draw how latencies are distributed")
+    told.add_argument("--plot", metavar="FILE", help="draw how latencies are distributed, as .svg or .png")
     told.add_argument("--tag", metavar="TEXT", help="what to call the run in its JSON line")
     add_options(parser, without=("server",))
     return parser
@@ -111,6 +114,8 @@ def _measure(url: str, key: str | None, load: Load, wish: Wish) -> int:
         if path := wish.get("output"):
             _append(path, record(report, "details" in wish))
         if path := wish.get("plot"):
+            from stemma.bench.plot import draw_report
+
             draw_report(report, Path(path))
     if failed := [each.error for each in timelines if each.error]:
         raise StemmaError(f"{len(failed)} of {len(timelines)} requests failed: {failed[0]}")

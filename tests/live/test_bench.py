@@ -41,7 +41,7 @@ def test_a_server_of_its_own(folder: Path, tmp_path: Path) -> None:
     assert (line["backend"], line["completed"], line["total_output_tokens"]) == ("native", 3, 12)
     assert line["server_info"]["max_total_num_tokens"] == 2000 // 16 * 16
     assert "Total generated tokens:                  12" in done.stdout
-    assert plot.read_text().startswith("<svg ")
+    assert "<svg " in plot.read_text()
 
 
 def test_both_doors_of_a_server_that_runs(server: LiveServer, tmp_path: Path) -> None:
@@ -70,13 +70,13 @@ def test_ctrl_c_prints_what_was_measured(server: LiveServer) -> None:
     server.wait_until_idle()
 
 
-def test_the_arena_lets_engines_take_turns(server: LiveServer) -> None:
-    sizes = "--requests 3 --input-tokens 8-16 --output-tokens 4 --repetitions 2 --workloads throughput".split()
-    command = [sys.executable, "-m", "benchmarks.arena", "--engines", f"a={server.url}", f"b={server.url}", *sizes]
+def test_the_arena_lets_engines_take_turns(folder: Path, server: LiveServer) -> None:
+    words = f"--models {folder} --rounds 2 --quick --workloads serve".split()
+    command = [sys.executable, "-m", "benchmarks.arena", "--engines", f"a={server.url}", f"b={server.url}", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    told = done.stdout.splitlines()
-    lines = [json.loads(line) for line in told[:4]]
-    assert [(line["engine"], line["repetition"]) for line in lines] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
-    assert all(line["is_valid"] and line["total_output_tokens"] == 12 for line in lines)
-    assert [row.split(" | ")[1:3] for row in told[6:]] == [["a", "2"], ["b", "2"]]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    played = [line for line in lines if line["bench"] == "arena"]
+    assert [(line["engine"], line["round"]) for line in played] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert all(line["is_valid"] and line["completed"] == 4 for line in played)
+    assert "W2 and W4" in done.stdout

@@ -78,17 +78,15 @@ def test_the_table() -> None:
 
 
 def test_shares() -> None:
-    assert shares([3.0, 1.0]) == [(1.0, 50.0), (3.0, 100.0)]
-    assert shares([]) == []
+    assert shares([3.0, 1.0]) == ([1.0, 3.0], [50.0, 100.0])
+    assert shares([]) == ([], [])
 
 
 def test_a_picture_is_well_formed(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     for report in (made(), report_of("native", made().load, [])):
         draw_report(report, path)
-        root = xml.etree.ElementTree.fromstring(path.read_text())
-        words = "".join(root.itertext())
+        words = "".join(xml.etree.ElementTree.fromstring(path.read_text()).itertext())
         assert "Time to First Token" in words and f"{report.numbers.completed} requests" in words
-    draw_report(made(), path)
-    lines = [each for each in xml.etree.ElementTree.parse(path).iter() if each.tag.endswith("polyline")]
-    assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2, 4]
+    draw_report(made(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
