@@ -80,7 +80,10 @@ class Runs:
             if work.promise:
                 await work.promise.check(self._service.judge)
         interval = self._stream_interval if is_streaming else 1
-        streams = [self._watch(spaced(self._service.stream(work), interval), is_streaming) for work in works]
+        streams = [self._service.stream(work) for work in works]
+        if interval > 1:
+            streams = [spaced(stream, interval) for stream in streams]
+        streams = [self._watch(stream, is_streaming) for stream in streams]
         held: list[tuple[int, TextChunk]] = []
         async with aclosing(merged(streams)) as found:
             async for number, chunk in found:
@@ -112,7 +115,7 @@ async def spaced(chunks: Chunks, interval: int) -> AsyncGenerator[TextChunk, Non
     async with aclosing(chunks):
         async for chunk in chunks:
             pending = waiting.get(chunk.index)
-            if interval == 1 or pending is None:
+            if pending is None:
                 waiting[chunk.index] = Pending()
                 yield chunk
                 continue
@@ -127,6 +130,11 @@ async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChu
 
     A reader who is slow makes the streams wait, where what they have to say is joined.
     """
+    if len(streams) == 1:
+        async with aclosing(streams[0]) as stream:
+            async for chunk in stream:
+                yield 0, chunk
+        return
     queue: asyncio.Queue[tuple[int, TextChunk | Exception | None]] = asyncio.Queue(maxsize=1)
 
     async def pump(number: int, stream: Chunks) -> None:

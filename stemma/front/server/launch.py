@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -86,6 +87,8 @@ def open_more_files() -> None:
 
 async def announce(client: EngineClient, config: ServeConfig) -> None:
     ready = await client.wait_ready()
+    gc.collect()
+    gc.freeze()  # all that is here stays; nobody's stream has to wait while it is looked through again
     host = f"[{config.host}]" if ":" in config.host else config.host
     log.info(
         "%s is served at http://%s:%d after %.2f s; context %d, cache %d tokens",

@@ -1,8 +1,7 @@
-"""The near end of an engine: requests go out, each comes back as a stream of chunks."""
+"""The near end of an engine: requests go out, and chunks come back to whoever listens."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import assert_never
 
 from stemma.core.base.errors import BadRequest, EngineDead
@@ -11,28 +10,7 @@ from stemma.core.types.output import Finish, TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.wire.channel import FrontChannel
 
-
-class TokenStream(AsyncIterator[TokenChunk]):
-    """The chunks of one request, in order; ends after the one with the finish. Filled by the EngineClient."""
-
-    def __init__(self, id: str):
-        self.id = id
-        self.is_finished = False  # the engine has said its last word; it may not have been read yet
-        self._chunks: deque[TokenChunk] = deque()
-        self._has_news = asyncio.Event()
-
-    def put(self, chunk: TokenChunk) -> None:
-        self._chunks.append(chunk)
-        self.is_finished = chunk.finish is not None
-        self._has_news.set()
-
-    async def __anext__(self) -> TokenChunk:
-        while not self._chunks:
-            if self.is_finished:
-                raise StopAsyncIteration
-            self._has_news.clear()
-            await self._has_news.wait()
-        return self._chunks.popleft()
+Listener = Callable[[TokenChunk], None]  # hears the chunks of a request, in order, and raises nothing
 
 
 class EngineClient:
@@ -46,7 +24,7 @@ class EngineClient:
         self.num_heard = 0  # messages of the engine
         self._channel = channel
         self._front = front
-        self._streams: dict[str, TokenStream] = {}
+        self._listeners: dict[str, Listener] = {}
         self._replies: dict[str, asyncio.Future[Reply]] = {}
         self._num_asked = 0
         self._became_ready = asyncio.Event()
@@ -68,23 +46,22 @@ class EngineClient:
         return self.ready
 
     def is_in_flight(self, id: str) -> bool:
-        return id in self._streams
+        return id in self._listeners
 
     def ids(self) -> list[str]:
         """All that is in flight, oldest first."""
-        return list(self._streams)
+        return list(self._listeners)
 
-    def submit(self, request: Request) -> TokenStream:
+    def submit(self, request: Request, listener: Listener) -> None:
         """Raises EngineDead without an engine, BadRequest when the id is in flight."""
         self.require_ready()
-        if request.id in self._streams:
+        if request.id in self._listeners:
             raise BadRequest(f"a request with the id {request.id!r} is being served already; choose another", "rid")
         self._channel.send(request)
-        stream = self._streams[request.id] = TokenStream(request.id)
-        return stream
+        self._listeners[request.id] = listener
 
     def abort(self, abort: Abort) -> None:
-        if abort.id in self._streams:
+        if abort.id in self._listeners:
             self._channel.send(abort)
 
     async def flush(self) -> Reply:
@@ -100,10 +77,10 @@ class EngineClient:
         """
         self.ready = None
         self._became_ready.clear()
-        for stream in self._streams.values():
-            stream.put(TokenChunk(id=stream.id, finish=Finish(reason="error", code=503, detail=message)))
-            self._channel.send(Abort(id=stream.id, reason="left"))
-        self._streams.clear()
+        for id, listener in self._listeners.items():
+            listener(TokenChunk(id=id, finish=Finish(reason="error", code=503, detail=message)))
+            self._channel.send(Abort(id=id, reason="left"))
+        self._listeners.clear()
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(EngineDead(message))
@@ -121,11 +98,12 @@ class EngineClient:
         match message:
             case Chunks(chunks=chunks):
                 for chunk in chunks:
-                    stream = self._streams.get(chunk.id)
-                    if stream is not None:  # else it is of an engine that died
-                        stream.put(chunk)
+                    listener = self._listeners.get(chunk.id)
+                    if listener is None:  # it is of an engine that died
+                        continue
                     if chunk.finish is not None:
-                        self._streams.pop(chunk.id, None)
+                        del self._listeners[chunk.id]
+                    listener(chunk)
             case Reply(id=id):
                 reply = self._replies.get(id)
                 if reply is not None and not reply.done():

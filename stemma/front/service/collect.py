@@ -25,7 +25,8 @@ class Collector:
         self, id: str, index: int, tokenizer: Tokenizer, sampling: SamplingParams, stops: Stops,
         shown: Collection[int] = (),
     ):  # fmt: skip
-        self._id = id
+        self.id = id
+        self.is_finished = False  # the engine has said its last word
         self._index = index
         self._trims = not sampling.no_stop_trim
         self._text = detokenizer(tokenizer, sampling.skip_special_tokens, shown)
@@ -34,12 +35,13 @@ class Collector:
 
     def add(self, chunk: TokenChunk) -> tuple[TextChunk, Abort | None]:
         """What is new for the reader, perhaps nothing; and what to tell the engine when a stop was found."""
+        self.is_finished = chunk.finish is not None
         before = self._count
         was_found = self._finder.found is not None
         text = "" if was_found else self._read(chunk)
         kept = self._count - before
         news = TextChunk(
-            id=self._id,
+            id=self.id,
             index=self._index,
             text=text,
             tokens=chunk.tokens[:kept],
@@ -50,7 +52,7 @@ class Collector:
         )
         if was_found or self._finder.found is None:
             return news, None
-        return news, Abort(id=self._id, reason="stop", keep=self._count, matched=self._finder.found)
+        return news, Abort(id=self.id, reason="stop", keep=self._count, matched=self._finder.found)
 
     def _read(self, chunk: TokenChunk) -> str:
         """Count the chunk's tokens, up to the first stop, and return what may be said of their text."""

@@ -4,16 +4,17 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
 from stemma.core.base.errors import BadRequest, Bug
 from stemma.core.types.control import Reply, Stats
-from stemma.core.types.output import TextChunk
+from stemma.core.types.output import TextChunk, TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import MAX_STOPS, LogprobSpec, SamplingParams
 from stemma.core.types.tokens import pack
-from stemma.front.service.client import EngineClient, TokenStream
+from stemma.front.service.client import EngineClient
 from stemma.front.service.collect import Collector, Mailbox
 from stemma.front.service.judge import Judge
 from stemma.front.service.prepare import check_id, check_logprobs, check_n, check_prompt, seed_of, settle
@@ -91,23 +92,21 @@ class Service:
         self._check_is_new(work)
         stops = Stops(work.sampling.stop, work.sampling.stop_regex)
         mailbox = Mailbox()
-        streams = [self.client.submit(request) for request in _requests(work)]
-        tasks: list[asyncio.Task[None]] = []
+        collectors: list[Collector] = []
         try:
-            for index, stream in enumerate(streams):
-                collector = Collector(stream.id, index, self.tokenizer, work.sampling, stops, work.shown)
-                tasks.append(asyncio.create_task(self._pump(stream, collector, mailbox)))
+            for index, request in enumerate(_requests(work)):
+                collector = Collector(request.id, index, self.tokenizer, work.sampling, stops, work.shown)
+                self.client.submit(request, partial(self._hear, collector, mailbox))
+                collectors.append(collector)
             unfinished = work.n
             while unfinished:
                 chunk = await mailbox.take()
                 unfinished -= chunk.finish is not None
                 yield chunk
         finally:
-            for task in tasks:
-                task.cancel()
-            for stream in streams:
-                if not stream.is_finished:
-                    self.client.abort(Abort(id=stream.id, reason="left"))
+            for collector in collectors:
+                if not collector.is_finished:
+                    self.client.abort(Abort(id=collector.id, reason="left"))
 
     def abort(self, id_prefix: str, abort_all: bool = False) -> int:
         """Abort what is in flight and has an id that begins so; returns how many there were."""
@@ -149,15 +148,15 @@ class Service:
             return self.client.num_heard > heard
         return self.client.ready is not None
 
-    async def _pump(self, stream: TokenStream, collector: Collector, mailbox: Mailbox) -> None:
+    def _hear(self, collector: Collector, mailbox: Mailbox, chunk: TokenChunk) -> None:
         try:
-            async for chunk in stream:
-                news, abort = collector.add(chunk)
-                mailbox.put(news)
-                if abort is not None and not stream.is_finished:
-                    self.client.abort(abort)
+            news, abort = collector.add(chunk)
         except Exception as error:  # whoever reads is told
             mailbox.fail(error)
+            return
+        mailbox.put(news)
+        if abort is not None:
+            self.client.abort(abort)
 
     def _with_hidden_stops(self, sampling: SamplingParams) -> SamplingParams:
         """A stop string that is a special token never shows in text that leaves these out: its id stops instead."""

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -20,13 +21,37 @@ def request(id: str = "a") -> Request:
     return Request(id=id, tokens=pack([1, 2, 3]), sampling=SamplingParams(max_new_tokens=4))
 
 
+@dataclass
+class Ear:
+    """Hears the chunks of a request."""
+
+    chunks: list[TokenChunk] = field(default_factory=list)
+    has_finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, chunk: TokenChunk) -> None:
+        assert not self.has_finished.is_set()
+        self.chunks.append(chunk)
+        if chunk.finish is not None:
+            self.has_finished.set()
+
+    async def all(self) -> list[TokenChunk]:
+        await self.has_finished.wait()
+        return self.chunks
+
+
+def ask(client: EngineClient, id: str = "a") -> Ear:
+    ear = Ear()
+    client.submit(request(id), ear)
+    return ear
+
+
 def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
     async def main() -> None:
         engine = FakeEngine()
         async with connected(engine, front=3) as client:
             assert engine.sent == [Hello(front=3)]
             assert client.ready == engine.ready
-            chunks = [chunk async for chunk in client.submit(request())]
+            chunks = await ask(client).all()
             assert [len(chunk.tokens) for chunk in chunks] == [1, 1, 1, 1]
             assert [chunk.finish is not None for chunk in chunks] == [False, False, False, True]
             assert client.ids() == []
@@ -35,17 +60,15 @@ def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
     asyncio.run(main())
 
 
-def test_streams_do_not_mix_and_unread_chunks_wait() -> None:
+def test_streams_do_not_mix() -> None:
     async def main() -> None:
         engine = FakeEngine(script=lambda request: [ord(request.id)] * 9)
         async with connected(engine, front=3) as client:
-            streams = {id: client.submit(request(id)) for id in "abc"}
+            ears = {id: ask(client, id) for id in "abc"}
             assert client.ids() == ["a", "b", "c"]
-            while client.ids():
-                await asyncio.sleep(0)
-            for id, stream in streams.items():
-                assert [t async for chunk in stream for t in chunk.tokens] == [ord(id)] * 4
-                assert [chunk async for chunk in stream] == []
+            for id, ear in ears.items():
+                assert [token for chunk in await ear.all() for token in chunk.tokens] == [ord(id)] * 4
+            assert client.ids() == []
 
     asyncio.run(main())
 
@@ -55,18 +78,18 @@ def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
         engine = FakeEngine()
         async with connected(engine, front=3) as client:
             engine.hold()
-            stream = client.submit(request())
+            ear = ask(client)
             with pytest.raises(BadRequest, match="'a' is being served") as error:
-                client.submit(request())
+                ask(client)
             assert error.value.field == "rid"
             client.abort(Abort(id="a"))
             assert client.is_in_flight("a")
             client.abort(Abort(id="unknown"))
-            (last,) = [chunk async for chunk in stream]
+            (last,) = await ear.all()
             assert last.finish is not None
             assert last.finish.reason == "abort"
             assert engine.said(Abort) == [Abort(id="a")]
-            client.submit(request())
+            ask(client)
 
     asyncio.run(main())
 
@@ -76,12 +99,12 @@ def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
         engine = FakeEngine()
         async with connected(engine, front=3) as client:
             engine.hold()
-            streams = [client.submit(request(id)) for id in "ab"]
+            ears = [ask(client, id) for id in "ab"]
             await asyncio.sleep(0)
             engine.die()
             client.engine_died("killed by signal 9")
-            for stream in streams:
-                (last,) = [chunk async for chunk in stream]
+            for ear in ears:
+                (last,) = await ear.all()
                 assert last.finish is not None
                 assert (last.finish.reason, last.finish.code) == ("error", 503)
                 assert last.finish.detail == "killed by signal 9"
@@ -92,11 +115,11 @@ def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
                 with pytest.raises(EngineDead, match="starting"):
                     await call()
             with pytest.raises(EngineDead):
-                client.submit(request())
+                ask(client)
             engine.go()
             engine.revive()
             await client.wait_ready()
-            chunks: list[TokenChunk] = [chunk async for chunk in client.submit(request())]
+            chunks = await ask(client).all()
             assert chunks[-1].finish is not None
             assert chunks[-1].finish.reason == "length"
 
@@ -122,7 +145,7 @@ def test_questions_get_their_own_answers() -> None:
         engine = FakeEngine()
         async with connected(engine, front=3) as client:
             engine.hold()
-            client.submit(request())
+            ask(client)
             stats, flush = await asyncio.gather(client.stats(), client.flush())
             assert stats.stats == engine.stats
             assert not flush.ok
@@ -134,11 +157,11 @@ def test_ending_one_reader_harms_no_other() -> None:
     async def main() -> None:
         engine = FakeEngine()
         async with connected(engine, front=3) as client:
-            stream = client.submit(request())
+            ear = ask(client)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
-                    await anext(stream)
-            assert len([chunk async for chunk in stream]) == 4
+                    await ear.all()
+            assert len(await ear.all()) == 4
 
     asyncio.run(main())
 
@@ -157,9 +180,9 @@ def test_what_was_said_while_nobody_listened_is_taken_back_before_the_next_engin
                 await client.wait_ready()
                 first.close()
                 await asyncio.sleep(0.2)  # now the road is cut, and the front has not heard that its engine died
-                stream = client.submit(request())
+                ear = ask(client)
                 client.engine_died("killed")
-                assert [chunk.finish is not None async for chunk in stream] == [True]
+                assert [chunk.finish is not None for chunk in await ear.all()] == [True]
                 second = ZmqEngineChannel(address)
                 heard: list[ToEngine] = []
                 while Hello(front=0) not in heard:
