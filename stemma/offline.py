@@ -154,7 +154,7 @@ class Engine:
         except Exception as error:
             log.exception("the engine died")
             message = f"the engine died: {type(error).__name__}: {error}"
-        loop.executor.close()
+        loop.close()
         with suppress(RuntimeError):  # the event loop may have ended first
             self._loop.call_soon_threadsafe(self._service.client.engine_died, message)
 

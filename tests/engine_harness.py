@@ -1,12 +1,22 @@
 """A whole engine, driven turn by turn from a test: real scheduler, real loop, no process and no clock."""
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stemma.core.config.engine import CacheConfig, DeviceConfig, DType, EngineConfig, Policy, ScheduleConfig
+from stemma.core.config.engine import (
+    CacheConfig,
+    DeviceConfig,
+    DType,
+    EngineConfig,
+    GrammarConfig,
+    Policy,
+    ScheduleConfig,
+)
 from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, FromEngine, Stats, ToEngine
+from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
@@ -25,12 +35,20 @@ class ScriptedChannel:
     def __init__(self) -> None:
         self.to_engine: list[ToEngine] = []
         self.said: list[FromEngine] = []
+        self.awaits_wake: Callable[[], bool] = lambda: False
+        self.woken = threading.Event()
 
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
         messages, self.to_engine = self.to_engine, []
         if not messages and timeout_seconds is None:
-            raise Idle
+            if not self.awaits_wake():
+                raise Idle
+            assert self.woken.wait(60), "nobody woke the engine"
+            self.woken.clear()
         return messages
+
+    def wake(self) -> None:
+        self.woken.set()
 
     def send(self, front: int, message: FromEngine) -> bool:
         self.said.append(message)
@@ -62,6 +80,7 @@ class DrivenEngine:
     def __init__(self, config: EngineConfig):
         self.channel = ScriptedChannel()
         self.loop, self.ready = build_loop(config, self.channel)
+        self.channel.awaits_wake = lambda: bool(self.loop.scheduler.parking)
         self.outcomes: dict[str, Outcome] = {}
 
     def turn(self) -> None:
@@ -109,6 +128,7 @@ def engine_config(
     threads: int = 1,
     context: int = 256,
     body: Body = BODIES[0],
+    jump_forward: bool = True,
 ) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
@@ -125,6 +145,7 @@ def engine_config(
             conservativeness=conservativeness,
             depth=depth,
         ),
+        grammar=GrammarConfig(tokenizer_path=str(folder), jump_forward=jump_forward),
         device=DeviceConfig(
             dtype=dtype, kv_dtype=dtype, threads=threads, kernels=body.kernels, attention=body.attention
         ),
@@ -132,7 +153,11 @@ def engine_config(
 
 
 def request(
-    id: str, prompt: Sequence[int], sampling: SamplingParams | None = None, logprobs: LogprobSpec | None = None
+    id: str,
+    prompt: Sequence[int],
+    sampling: SamplingParams | None = None,
+    logprobs: LogprobSpec | None = None,
+    grammar: Grammar | None = None,
 ) -> Request:
     sampling = sampling or SamplingParams(max_new_tokens=16, temperature=0.0, ignore_eos=True, sampling_seed=0)
-    return Request(id=id, tokens=pack(prompt), sampling=sampling, logprobs=logprobs)
+    return Request(id=id, tokens=pack(prompt), sampling=sampling, logprobs=logprobs, grammar=grammar)

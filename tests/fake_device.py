@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stemma.core.types.output import Logprob
-from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan, StepResult
+from stemma.core.types.step import Masks, RowPlan, RowResult, Seat, StepPlan, StepResult
 from stemma.core.types.tokens import unpack
 
 MASK = (1 << 61) - 1
+NO_MASKS: Masks = {}
 
 
 def fold(fingerprint: int, token: int) -> int:
@@ -28,9 +29,9 @@ def fingerprint_of(tokens: Iterable[int]) -> int:
     return fingerprint
 
 
-def next_token(fingerprint: int, vocab_size: int, banned: tuple[int, ...] = ()) -> int:
+def next_token(fingerprint: int, vocab_size: int, banned: tuple[int, ...] = (), mask: bytes | None = None) -> int:
     token = (fingerprint >> 20) % vocab_size
-    while token in banned:
+    while token in banned or (mask is not None and not mask[token // 8] >> token % 8 & 1):
         token = (token + 1) % vocab_size
     return token
 
@@ -78,22 +79,26 @@ class FakeDevice:
         self.steps = 0
         self.tokens = 0  # computed positions
 
-    def launch(self, plan: StepPlan) -> StepResult:
+    def launch(self, plan: StepPlan, masks: Masks = NO_MASKS) -> StepResult:
+        assert plan.is_masked or not masks
         assert plan.step == self.steps, f"step {plan.step} came after {self.steps} steps"
         self.steps += 1
         assert plan.rows and plan.tokens <= self.step_tokens
         assert len({row.row for row in plan.rows}) == len(plan.rows), "a row stands twice in a step"
         for seat in plan.seats:
             self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
-        rows = tuple(map(self._compute, plan.rows))
+        rows = tuple(self._compute(row, masks.get(row.row)) for row in plan.rows)
         return StepResult(step=plan.step, rows=rows, seconds=self.seconds(plan))
 
-    def _compute(self, plan: RowPlan) -> RowResult:
+    def _compute(self, plan: RowPlan, mask: bytes | None) -> RowResult:
         row = self.rows[plan.row]
         assert row is not None, f"row {plan.row} was never seated"
         if row.fault is not None:  # whoever planned this did not know yet
             return RowResult(plan.row, fault=row.fault)
         row.pages += plan.pages
+        if plan.given:
+            row.tokens[plan.start :] = unpack(plan.given)
+            del row.fingerprints[plan.start :]
         end = plan.start + plan.count
         assert plan.count >= 1 and end <= len(row.tokens), f"{end} positions of {len(row.tokens)} known tokens"
         assert end <= len(row.pages) * self.page_size, "computed past its pages"
@@ -114,7 +119,7 @@ class FakeDevice:
         assert end == len(row.tokens), "a token can only follow the last one"
         is_short = len(row.tokens) - row.seat.prompt_len < row.seat.sampling.min_new_tokens
         fingerprint = row.fingerprints[-1]
-        token = next_token(fingerprint, self.vocab_size, row.seat.stop_ids if is_short else ())
+        token = next_token(fingerprint, self.vocab_size, row.seat.stop_ids if is_short else (), mask)
         row.tokens.append(token)
         logprobs = (logprob(fingerprint, token),) if row.seat.logprobs is not None else ()
         return RowResult(plan.row, (token,), logprobs, tuple(prompt_logprobs))

@@ -133,14 +133,19 @@ class Harness:
         assert could_plan or plan is None
         if plan is not None:
             self.plans.append(plan)
-            self.flying.append(self.device.launch(plan))
+            if plan.is_masked:
+                self.land(all_of_them=True)
+            self.flying.append(self.device.launch(plan, self.scheduler.masks() if plan.is_masked else {}))
         else:
             assert self.flying or not self.scheduler.has_work, "there is work, nothing flies, and nobody computes"
         self.listen(self.scheduler.drain())
-        while self.flying and (plan is None or len(self.flying) >= self.schedule.depth):
-            self.listen(self.scheduler.absorb(self.flying.popleft()))
+        self.land(all_of_them=plan is None)
         self.check()
         return plan
+
+    def land(self, all_of_them: bool) -> None:
+        while self.flying and (all_of_them or len(self.flying) >= self.schedule.depth):
+            self.listen(self.scheduler.absorb(self.flying.popleft()))
 
     def check(self) -> None:
         self.scheduler.check()

@@ -2,10 +2,16 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
+from stemma.control.grammar.compiler import Compiler
+from stemma.control.grammar.forced import Speller
+from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.base.clock import process_seconds
-from stemma.core.config.engine import EngineConfig
+from stemma.core.config.engine import EngineConfig, GrammarConfig
+from stemma.core.config.model import ModelSpec
 from stemma.core.types.control import EngineReady
 from stemma.core.wire.channel import EngineChannel
 from stemma.device.worker.worker import Worker
@@ -25,14 +31,21 @@ def build_loop(
     """
     started = time.monotonic()
     worker = Worker(config, progress)
+    spec = config.model
     scheduler = Scheduler(
-        config.cache, config.schedule, config.context, config.model.vocab_size, config.model.stop_ids, config.seed
+        config.cache,
+        config.schedule,
+        config.context,
+        spec.vocab_size,
+        spec.stop_ids,
+        config.seed,
+        None if config.grammar is None else parking_of(config.grammar, spec, channel.wake),
     )
     ready = EngineReady(
         context=config.context,
         max_total_tokens=config.cache.pages * config.cache.page_size,
         page_size=config.cache.page_size,
-        vocab_size=config.model.vocab_size,
+        vocab_size=spec.vocab_size,
         load_seconds=time.monotonic() - started,
         startup_seconds=process_seconds(),
     )
@@ -40,3 +53,11 @@ def build_loop(
     inbox = Inbox(channel, scheduler, outbox, pace, ready)
     executor = LocalExecutor(worker.step, config.schedule.depth)
     return EngineLoop(scheduler, executor, inbox, outbox, pace, config.schedule.depth), ready
+
+
+def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None]) -> Parking:
+    """Where requests wait for the grammars that bind them."""
+    vocabulary = Vocabulary.from_folder(config.tokenizer_path, spec.vocab_size, spec.stop_ids)
+    compiler = Compiler(vocabulary, "llguidance", wake)
+    load = partial(Speller, vocabulary.tokenizer_json) if config.jump_forward else None
+    return Parking(compiler, load, wake, spec.vocab_size, spec.stop_ids)

@@ -29,13 +29,22 @@ class EngineLoop:
         plan = self.scheduler.plan()
         self.send(self.scheduler.drain())  # before the launch, which at depth 1 takes as long as the step
         if plan is not None:
-            self.flying.append(self.executor.launch(plan))
+            step = self.executor.launch(plan)
+            if plan.is_masked:
+                self.land(all_of_them=True)  # a grammar must have seen every earlier token
+                step.sample(self.scheduler.masks())
+            self.flying.append(step)
         self.land(all_of_them=plan is None)
 
     def land(self, all_of_them: bool) -> None:
         while self.flying and (all_of_them or len(self.flying) >= self.depth):
             result = self.flying.popleft().wait()  # the only place where the loop waits for the device
             self.send(self.scheduler.absorb(result))
+
+    def close(self) -> None:
+        """Nothing is launched or compiled afterwards."""
+        self.executor.close()
+        self.scheduler.close()
 
     def send(self, chunks: list[TokenChunk]) -> None:
         if chunks:

@@ -50,7 +50,7 @@ def main() -> int:
         while True:
             loop.turn()
     finally:
-        loop.executor.close()
+        loop.close()
         channel.close()
 
 

@@ -22,10 +22,14 @@ class Draft:
     rows: list[RowPlan] = field(default_factory=list)
     sequences: list[Sequence] = field(default_factory=list)  # of the rows
     decodes: int = 0  # the first rows: their sequences lacked nothing but this one position
+    is_masked: bool = False  # whether a row samples under a grammar
 
     def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
         self.tokens -= count
-        self.rows.append(sequence.advance(count, pages))
+        row = sequence.advance(count, pages)
+        self.rows.append(row)
+        if sequence.constraint is not None:
+            self.is_masked |= row.samples
         self.sequences.append(sequence)
 
     @property
@@ -39,7 +43,9 @@ class Draft:
 
     def close(self, step: int) -> StepPlan | None:
         """None when nobody computes."""
-        return StepPlan(step=step, seats=tuple(self.seats), rows=tuple(self.rows)) if self.rows else None
+        if not self.rows:
+            return None
+        return StepPlan(step=step, seats=tuple(self.seats), rows=tuple(self.rows), is_masked=self.is_masked)
 
 
 class TokenRatio:

@@ -9,7 +9,7 @@ from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
 from stemma.core.types.output import Finish, TokenChunk
-from stemma.core.types.step import RowPlan, RowResult, StepPlan, StepResult
+from stemma.core.types.step import Masks, RowPlan, RowResult, StepPlan, StepResult
 
 
 class Ledger:
@@ -42,13 +42,27 @@ class Ledger:
             if row.row != came.row:
                 raise Bug(f"step {plan.step} planned row {row.row} where row {came.row} came back")
             sequence.flying -= 1
-            if sequence.state is not ended:  # else it was computed in vain
+            if sequence.vain:
+                sequence.vain -= 1
+            elif sequence.state is not ended:  # else it was computed in vain
                 chunk = self._land(sequence, row, came)
                 if chunk is not None:
                     chunks.append(chunk)
             if sequence.state is not seated and sequence.row >= 0 and sequence.flying == 0:
                 self._seats.depart(sequence)
         return chunks
+
+    def masks(self) -> Masks:
+        """Of the plan that was launched last; all before it are absorbed."""
+        plan, draft = self.flights[-1]
+        masks = {}
+        for sequence, row in zip(draft.sequences, plan.rows, strict=True):
+            constraint = sequence.constraint
+            if row.samples and constraint is not None and not sequence.vain and sequence.state is not State.ENDED:
+                mask = constraint.mask(sequence.output_len >= sequence.request.sampling.min_new_tokens)
+                if mask is not None:
+                    masks[row.row] = mask
+        return masks
 
     def close(self, sequence: Sequence) -> None:
         """Its finish is being said. Whatever of it still flies is computed in vain."""
@@ -59,7 +73,10 @@ class Ledger:
         if came.fault is not None:
             finish: Finish | None = Finish(reason="error", code=500, detail=came.fault)
         else:
-            finish = sequence.absorb(row, came)
+            if sequence.constraint is None:
+                finish = sequence.absorb(row, came)
+            else:
+                finish, came = sequence.absorb_constrained(sequence.constraint, row, came)
             self.output_tokens += len(came.tokens)
             if sequence.landed >= sequence.held.border:
                 self._cache.publish(sequence.held, sequence.tokens, sequence.landed)

@@ -1,7 +1,8 @@
 """Scheduler: who computes what, next.
 
 add, abort ──▶ Queue ──Admission──▶ Seats ──Advance──▶ Draft ──▶ StepPlan
-                 ▲                    │                             │ (the device computes)
+        │      ▲ ▲                    │                             │ (the device computes)
+     Parking ──┘ │                    │                             │ ◀── masks
                  └────Preemption──────┘ ◀──────── Ledger ◀── StepResult
 """
 
@@ -14,16 +15,17 @@ from stemma.control.scheduler.budget import Draft, TokenRatio
 from stemma.control.scheduler.cost import StepCost
 from stemma.control.scheduler.gate import Gate
 from stemma.control.scheduler.ledger import Ledger
+from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.preempt import Preemption
 from stemma.control.scheduler.queue import Queue
 from stemma.control.scheduler.seats import Seats
-from stemma.control.scheduler.sequence import Sequence
-from stemma.core.base.errors import BadRequest, Bug, Busy, StemmaError
+from stemma.control.scheduler.sequence import Sequence, State
+from stemma.core.base.errors import BadRequest, Bug, Busy, GrammarError, StemmaError
 from stemma.core.config.engine import CacheConfig, ScheduleConfig
 from stemma.core.types.control import Stats
 from stemma.core.types.output import Finish, TokenChunk, Usage
 from stemma.core.types.request import Abort, Request
-from stemma.core.types.step import StepPlan, StepResult
+from stemma.core.types.step import Masks, StepPlan, StepResult
 
 
 class Scheduler:
@@ -41,6 +43,7 @@ class Scheduler:
         vocab_size: int,
         stop_ids: tuple[int, ...],
         seed: int = 0,
+        parking: Parking | None = None,
     ):
         self.schedule = schedule
         self.gate = Gate(context, vocab_size, cache.pages * cache.page_size, stop_ids)
@@ -54,6 +57,7 @@ class Scheduler:
         self.advance = Advance(self.cache, self.seats, self.preemption, cost)
         self.admission = Admission(self.cache, self.queue, self.seats, self.ratio, self.advance, self.preemption)
         self.ledger = Ledger(self.cache, self.seats, cost)
+        self.parking = parking
         self._outbox: list[TokenChunk] = []
         self._requests = 0
         self._aborted = 0
@@ -66,10 +70,7 @@ class Scheduler:
         try:
             self._enqueue(request)
         except StemmaError as error:
-            # A full queue is no fault of the request's: to abort it leaves it to be sent again.
-            reason: Literal["abort", "error"] = "abort" if isinstance(error, Busy) else "error"
-            finish = Finish(reason=reason, code=error.status, detail=error.message)
-            self._outbox.append(TokenChunk(id=request.id, finish=finish, usage=Usage()))
+            self._refuse(request.id, error)
 
     def abort(self, abort: Abort) -> None:
         """End a request now; tokens that are being computed for it are dropped. An unknown id is ignored."""
@@ -81,12 +82,14 @@ class Scheduler:
         else:
             self._aborted += 1
             finish = Finish(reason="abort")
-        self.ledger.close(sequence)
+        self._close(sequence)
         self._outbox.append(TokenChunk(id=abort.id, finish=finish, usage=sequence.usage(abort.keep)))
 
     def plan(self) -> StepPlan | None:
         """The next step, or None when nobody computes."""
         self.cache.tick()
+        if self.parking is not None and self.parking:
+            self._unpark(self.parking)
         draft = Draft(self.schedule.step_tokens)
         self.advance.into(draft)
         self.admission.into(draft)
@@ -98,6 +101,10 @@ class Scheduler:
                 self.ratio.decay()
             self.ledger.launch(plan, draft)
         return plan
+
+    def masks(self) -> Masks:
+        """What the plan that was launched last waits for; when all before it are absorbed."""
+        return self.ledger.masks()
 
     def absorb(self, result: StepResult) -> list[TokenChunk]:
         return self.ledger.absorb(result)
@@ -114,6 +121,10 @@ class Scheduler:
         self.cache.forget()
         return True
 
+    def close(self) -> None:
+        if self.parking is not None:
+            self.parking.close()
+
     @property
     def has_work(self) -> bool:
         """Whether anybody waits, is seated, or has yet to give back a row."""
@@ -122,13 +133,15 @@ class Scheduler:
     @property
     def can_plan(self) -> bool:
         """Whether `plan` may yield something before another result lands."""
-        return bool(self.queue) or any(sequence.ahead for sequence in self.seats.seated)
+        if self.queue or any(sequence.ahead for sequence in self.seats.seated):
+            return True
+        return self.parking is not None and bool(self.parking.ready())
 
     def stats(self) -> Stats:
         """All that the scheduler knows of; seconds and rates are the caller's."""
         return Stats(
             running=len(self.seats.seated),
-            waiting=len(self.queue),
+            waiting=len(self.queue) + len(self.parking or ()),
             steps=self._steps,
             pages=self.cache.pool.pages,
             free_pages=len(self.cache.pool.free),
@@ -157,12 +170,15 @@ class Scheduler:
         for plan, draft in self.ledger.flights:
             for sequence, row in zip(draft.sequences, plan.rows, strict=True):
                 flying[sequence] = flying.get(sequence, 0) + 1
-                sampled[sequence] = sampled.get(sequence, 0) + row.samples
+                counts = row.samples and flying[sequence] > sequence.vain
+                sampled[sequence] = sampled.get(sequence, 0) + counts
         for sequence in placed:
             sequence.check(flying.pop(sequence, 0), sampled.get(sequence, 0))
         if flying:
             raise Bug(f"{len(flying)} sequences left while steps of theirs were flying")
-        unplaced = set(self.ledger.open.values()) - set(placed)
+        unplaced = [
+            each for each in self.ledger.open.values() if each not in placed and each not in (self.parking or ())
+        ]
         if unplaced:
             raise Bug(f"{len(unplaced)} open requests neither wait nor sit")
 
@@ -170,7 +186,7 @@ class Scheduler:
         if request.id in self.ledger.open:
             raise BadRequest(f"a request with the id {request.id!r} is being served already", "id")
         most = self.schedule.max_queued
-        if most is not None and len(self.queue) >= most:
+        if most is not None and len(self.queue) + len(self.parking or ()) >= most:
             raise Busy("The request queue is full.")
         rank = request.priority if self.schedule.priority else 0
         sequence = self.gate.enter(request, self._requests, rank)
@@ -180,5 +196,34 @@ class Scheduler:
             finish = Finish(reason="length")
             self._outbox.append(TokenChunk(id=request.id, finish=finish, usage=sequence.usage()))
             return
+        if request.grammar is None:
+            self.queue.push(sequence)
+        elif self.parking is None:
+            raise GrammarError("this engine serves no grammars; start it with another --grammar-backend", "grammar")
+        else:
+            self.parking.enter(sequence, request.grammar)
         self.ledger.open[request.id] = sequence
-        self.queue.push(sequence)
+
+    def _unpark(self, parking: Parking) -> None:
+        """Those whose grammars are ready wait for rows now."""
+        for sequence in parking.ready():
+            try:
+                parking.constrain(sequence)
+            except StemmaError as error:
+                del self.ledger.open[sequence.request.id]
+                self._refuse(sequence.request.id, error)
+            else:
+                self.queue.push(sequence)
+
+    def _close(self, sequence: Sequence) -> None:
+        if self.parking is not None and sequence.state is State.PARKED:
+            self.parking.leave(sequence)
+            del self.ledger.open[sequence.request.id]
+        else:
+            self.ledger.close(sequence)
+
+    def _refuse(self, id: str, error: StemmaError) -> None:
+        # A full queue is no fault of the request's: to abort it leaves it to be sent again.
+        reason: Literal["abort", "error"] = "abort" if isinstance(error, Busy) else "error"
+        finish = Finish(reason=reason, code=error.status, detail=error.message)
+        self._outbox.append(TokenChunk(id=id, finish=finish, usage=Usage()))

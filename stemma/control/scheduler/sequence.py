@@ -4,7 +4,10 @@ from array import array
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+import msgspec
+
 from stemma.control.cache.prefix import Lease
+from stemma.control.scheduler.constraint import Constraint
 from stemma.core.base.errors import Bug
 from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.request import Request
@@ -13,6 +16,7 @@ from stemma.core.types.tokens import pack
 
 
 class State(Enum):
+    PARKED = auto()  # its grammar is being compiled
     WAITING = auto()  # in the queue
     SEATED = auto()  # has a row; may be planned
     YIELDED = auto()  # preempted: lands what flies, gives back its row, then waits in the queue again
@@ -49,6 +53,10 @@ class Sequence:
     cached: int | None = None  # prompt tokens found in the cache when first seated
     retractions: int = 0
     has_spoken: bool = False  # whether a chunk went out
+    constraint: Constraint | None = None
+    is_rewritten: bool = False  # the device has yet to be told the tokens from `planned` on
+    unsaid: int = 0  # tokens at the end that were given before any was drawn: they are said with the first that is
+    vain: int = 0  # launched steps not yet absorbed that computed what is no longer so
 
     def __post_init__(self) -> None:
         self.end = max(self.limit - 1, self.prompt_len)
@@ -81,6 +89,7 @@ class Sequence:
         return self.lease
 
     def seat(self) -> Seat:
+        self.is_rewritten = False
         return Seat(
             row=self.row,
             tokens=pack(self.tokens),
@@ -99,9 +108,12 @@ class Sequence:
         if self.scored < end:
             score_from, self.scored = self.scored, end if end < self.prompt_len - 1 else self.limit
         samples = end == self.known < self.limit
+        given = b""
+        if self.is_rewritten:
+            given, self.is_rewritten = pack(self.tokens[start:]), False
         self.known += samples
         self.flying += 1
-        return RowPlan(self.row, start, count, pages, samples, score_from)
+        return RowPlan(self.row, start, count, pages, samples, score_from, given)
 
     def absorb(self, plan: RowPlan, result: RowResult) -> Finish | None:
         """Take in what a step yielded; says so when that ends it."""
@@ -114,6 +126,42 @@ class Sequence:
                 return Finish(reason="stop", detail=token)
         return Finish(reason="length") if self.landed == self.end else None
 
+    def absorb_constrained(
+        self, constraint: Constraint, plan: RowPlan, result: RowResult
+    ) -> tuple[Finish | None, RowResult]:
+        """The same under a grammar. The result that it returns is what the client is told."""
+        finish = self.absorb(plan, result)
+        if not plan.samples:
+            return finish, result
+        is_stop = finish is not None and finish.reason == "stop"
+        if constraint.verdict is None and not is_stop:
+            constraint.accept(result.tokens[0])
+        if constraint.verdict is not None:
+            finish = constraint.verdict
+            self.tokens.pop()
+        elif not is_stop and constraint.is_over:
+            finish = Finish(reason="stop")
+        first = self.output_len - self.unsaid - (constraint.verdict is None)
+        if finish is None and constraint.jump(self.tokens, self.prompt_len, True, self.limit - 1 - len(self.tokens)):
+            self._rewrite()
+        self.unsaid = 0
+        told, spec = self.tokens[self.prompt_len + first :], self.request.logprobs
+        drawn = result.logprobs[0] if result.logprobs else None
+        logprobs = constraint.logprobs(told, first, drawn, spec) if spec is not None else ()
+        return finish, msgspec.structs.replace(result, tokens=tuple(told), logprobs=tuple(logprobs))
+
+    def begin_answer(self) -> None:
+        """Before it is first seated: what its grammar forces at once needs no step of its own."""
+        if self.constraint is not None and not self.constraint.is_over:
+            most = self.limit - 1 - len(self.tokens)
+            self.unsaid = self.constraint.jump(self.tokens, self.prompt_len, False, most)
+            self.known = len(self.tokens)
+
+    def _rewrite(self) -> None:
+        """The tokens after the landed ones are others than the device knows. What flies was computed in vain."""
+        self.planned, self.known = self.landed, len(self.tokens)
+        self.is_rewritten, self.vain = True, self.flying
+
     def first_logprobs(self) -> tuple[Logprob, ...]:
         """What the device cannot say of a prompt: its first token follows nothing."""
         spec = self.request.logprobs
@@ -123,8 +171,15 @@ class Sequence:
 
     def usage(self, keep: int | None = None) -> Usage:
         """`keep`: output tokens that count, when not all do."""
-        output = self.output_len if keep is None else min(keep, self.output_len)
-        return Usage(prompt=self.prompt_len, cached=self.cached or 0, output=output, retractions=self.retractions)
+        said = self.output_len - self.unsaid
+        output = said if keep is None else min(keep, said)
+        return Usage(
+            prompt=self.prompt_len,
+            cached=self.cached or 0,
+            output=output,
+            retractions=self.retractions,
+            forced=0 if self.constraint is None else self.constraint.given(output),
+        )
 
     def check(self, flying: int, sampled: int) -> None:
         """`flying`, `sampled`: steps that were launched and not absorbed, and how many of them sample."""

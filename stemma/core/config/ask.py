@@ -90,6 +90,10 @@ class Ask(Struct, frozen=True, kw_only=True):
     ] = None
     disable_overlap_schedule: Annotated[bool, Note("the same as --schedule-depth 1", "schedule")] = False
 
+    disable_jump_forward: Annotated[
+        bool, Note("draw every token of an answer, also those that its grammar leaves no choice of", "schedule")
+    ] = False
+
     device: Annotated[Literal["auto", "cpu"], Note("where to compute", "device")] = "auto"
     threads: Annotated[
         int | None, Note("threads that compute; one per core if left out", "device", low=1, high=1024)

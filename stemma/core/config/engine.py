@@ -52,6 +52,13 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
         return self.kernels != "reference"
 
 
+class GrammarConfig(Struct, frozen=True, kw_only=True):
+    """Answers that must match something."""
+
+    tokenizer_path: str  # folder of tokenizer.json
+    jump_forward: bool = True  # whether text that a grammar forces is given, not drawn
+
+
 class EngineConfig(Struct, frozen=True, kw_only=True):
     """Everything an engine process needs to start; travels to it as JSON."""
 
@@ -63,4 +70,5 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     schedule: ScheduleConfig
     device: DeviceConfig
+    grammar: GrammarConfig | None = None  # None: requests with a grammar are refused
     log_level: str = "info"

@@ -17,7 +17,16 @@ from stemma.core.config.chat import (
     read_templates,
 )
 from stemma.core.config.embedded import NAME, embedded_model_path
-from stemma.core.config.engine import Attention, CacheConfig, DeviceConfig, DType, EngineConfig, Kernels, ScheduleConfig
+from stemma.core.config.engine import (
+    Attention,
+    CacheConfig,
+    DeviceConfig,
+    DType,
+    EngineConfig,
+    GrammarConfig,
+    Kernels,
+    ScheduleConfig,
+)
 from stemma.core.config.families import read_model_spec
 from stemma.core.config.ledger import Ledger, ledger_of
 from stemma.core.config.machine import Machine
@@ -102,6 +111,7 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
         ),
         schedule=schedule,
         device=device,
+        grammar=GrammarConfig(tokenizer_path=ask.tokenizer_path or path, jump_forward=not ask.disable_jump_forward),
         log_level=ask.log_level,
     )
     pages = notes.take("cache pages", _pages(ask, machine, engine))

@@ -34,6 +34,9 @@ class EngineChannel(Protocol):
         Raises Closed when every front has closed its end for good.
         """
 
+    def wake(self) -> None:
+        """Let whoever waits in `receive`, or the next who would, go on without a message. From any thread."""
+
     def send(self, front: int, message: FromEngine) -> bool:
         """Hand a message over; never blocks. False: the front is gone, or too far behind to get more."""
 

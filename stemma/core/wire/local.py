@@ -2,15 +2,19 @@
 
 import asyncio
 from queue import Empty, SimpleQueue
+from typing import Literal
 
 from stemma.core.types.control import FromEngine, ToEngine
 from stemma.core.wire.channel import Closed
+
+WAKE: Literal["wake"] = "wake"
+Said = ToEngine | Literal["wake"] | None  # None: the front has closed
 
 
 class LocalFrontChannel:
     """The front's end; made inside the event loop that uses it."""
 
-    def __init__(self, to_engine: "SimpleQueue[ToEngine | None]"):
+    def __init__(self, to_engine: "SimpleQueue[Said]"):
         self._to_engine = to_engine
         self._loop = asyncio.get_running_loop()
         self._received: asyncio.Queue[FromEngine] = asyncio.Queue()
@@ -36,7 +40,7 @@ class LocalFrontChannel:
 class LocalEngineChannel:
     """The engine's end. There is one front, whatever its number."""
 
-    def __init__(self, from_front: "SimpleQueue[ToEngine | None]", front: LocalFrontChannel):
+    def __init__(self, from_front: "SimpleQueue[Said]", front: LocalFrontChannel):
         self._from_front = from_front
         self._front = front
 
@@ -45,11 +49,15 @@ class LocalEngineChannel:
         try:
             message = self._from_front.get(timeout_seconds != 0, timeout_seconds or None)
             while message is not None:
-                messages.append(message)
+                if message != WAKE:
+                    messages.append(message)
                 message = self._from_front.get_nowait()
         except Empty:
             return messages
         raise Closed
+
+    def wake(self) -> None:
+        self._from_front.put(WAKE)
 
     def send(self, front: int, message: FromEngine) -> bool:
         return self._front.deliver(message)
@@ -60,6 +68,6 @@ class LocalEngineChannel:
 
 def local_channel() -> tuple[LocalFrontChannel, LocalEngineChannel]:
     """Both ends, made inside the front's event loop."""
-    queue: SimpleQueue[ToEngine | None] = SimpleQueue()
+    queue: SimpleQueue[Said] = SimpleQueue()
     front = LocalFrontChannel(queue)
     return front, LocalEngineChannel(queue, front)

@@ -63,10 +63,16 @@ class ZmqEngineChannel:
         with suppress(FileNotFoundError):  # left by an engine that was killed
             os.unlink(address.removeprefix("ipc://"))
         self._socket.bind(address)
+        self._wakes = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wakes, zmq.POLLIN)
 
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
         messages: list[ToEngine] = []
-        if self._socket.poll(None if timeout_seconds is None else round(timeout_seconds * 1000)):
+        if self._poller.poll(None if timeout_seconds is None else round(timeout_seconds * 1000)):
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wakes)
             with suppress(zmq.Again):
                 while True:
                     _, body = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -84,6 +90,10 @@ class ZmqEngineChannel:
             return False
         return True
 
+    def wake(self) -> None:
+        os.eventfd_write(self._wakes, 1)
+
     def close(self) -> None:
+        os.close(self._wakes)
         self._socket.close(linger=500)
         self._context.term()

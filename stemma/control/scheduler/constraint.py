@@ -1,0 +1,127 @@
+"""What one answer must match, and how far it has come: masks before tokens are drawn, jumps after them."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
+from math import inf
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stemma.control.grammar.forced import Speller
+from stemma.control.grammar.matcher import Compiled
+from stemma.core.base.errors import GrammarError
+from stemma.core.types.output import Finish, Logprob
+from stemma.core.types.sampling import LogprobSpec
+
+
+class Constraint:
+    """A grammar after all absorbed tokens of one answer. Owned by its Sequence.
+
+    Tokens alone move it, so an answer may begin with what another engine drew. `ends` are the ids that end
+    this answer, `eos` those that end any answer of the model.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        speller: Speller | None,
+        words: NDArray[np.uint32],
+        ends: tuple[int, ...],
+        eos: tuple[int, ...],
+    ):
+        self.verdict: Finish | None = None  # how the answer ends, whatever was drawn
+        self._compiled = compiled
+        self._matcher = compiled.matcher()
+        self._speller = speller  # None: all is drawn, nothing is given
+        self._words = words  # of whoever is masked
+        self._ends = ends
+        self._eos = eos
+        self._more_ends = [id for id in ends if id not in eos]
+        self._given: array[int] = array("i")  # places in the answer that nobody drew, ascending
+
+    @property
+    def is_over(self) -> bool:
+        return self._matcher.is_over
+
+    def accept(self, token: int) -> bool:
+        """Go on by one token. False: it should not have been drawn, and the verdict says so."""
+        if self.verdict is None and not self._matcher.accept(token):
+            self.verdict = Finish(reason="error", code=500, detail=f"the grammar does not take token {token} here")
+        return self.verdict is None
+
+    def mask(self, may_end: bool) -> bytes | None:
+        """Which tokens may be drawn next. None: none, and the verdict says how it ends."""
+        words = self._words
+        try:
+            self._matcher.fill_mask(words)
+        except GrammarError as error:
+            self.verdict = Finish(reason="error", code=error.status, detail=error.message)
+            return None
+        if not may_end or not self._ends:
+            for id in self._eos:
+                words[id >> 5] &= ~np.uint32(1 << (id & 31))
+        elif self._more_ends and self._matcher.is_complete:
+            for id in self._more_ends:
+                words[id >> 5] |= np.uint32(1 << (id & 31))
+        if words.any():
+            return words.tobytes()
+        if self._matcher.is_complete:
+            self.verdict = Finish(reason="stop")
+        else:
+            self.verdict = Finish(reason="error", code=400, detail="the grammar can go on with no token of this model")
+        return None
+
+    def jump(self, known: "array[int]", answer: int, is_new: bool, most: int) -> int:
+        """Give what is forced next: put at most so many tokens at the end of `known`; returns how many are new.
+
+        The answer begins at `answer`. `is_new`: nobody was told of the last token, so that it may be replaced.
+        A token that ends the answer is never given: whether it may come is settled where tokens are drawn.
+        """
+        forced = self._matcher.forced() if self._speller is not None and most > 0 else b""
+        if self._speller is None or len(forced) < 2:
+            return 0
+        replaced, tokens = self._speller.spell(known, is_new, forced)
+        end = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))
+        tokens = tokens[: min(end, most + replaced)]
+        if replaced and not self._respell(known, answer, tokens):
+            return 0
+        if not replaced:
+            tokens = tokens[: self._accepted(tokens)]
+        del known[len(known) - replaced :]
+        self._given.extend(range(len(known) + replaced - answer, len(known) + len(tokens) - answer))
+        known.extend(tokens)
+        return len(tokens) - replaced
+
+    def given(self, output: int) -> int:
+        """How many of the first `output` tokens nobody drew."""
+        return bisect_left(self._given, output)
+
+    def logprobs(self, answer: Iterable[int], first: int, drawn: Logprob | None, spec: LogprobSpec) -> list[Logprob]:
+        """Of tokens from place `first` of the answer on. What is given is certain.
+
+        Of a token that took the place of a drawn one, it is that of the draw: all that follows it was forced.
+        """
+        given = set(self._given[bisect_left(self._given, first) :])
+        found = []
+        for at, token in enumerate(answer, first):
+            if at not in given and drawn is not None:
+                found.append(msgspec.structs.replace(drawn, token=token))
+            else:
+                chosen = tuple(0.0 if token == id else -inf for id in spec.token_ids)
+                found.append(Logprob(token, 0.0, ((token, 0.0),) if spec.top else (), chosen))
+        return found
+
+    def _accepted(self, tokens: list[int]) -> int:
+        return next((at for at, token in enumerate(tokens) if not self._matcher.accept(token)), len(tokens))
+
+    def _respell(self, known: "array[int]", answer: int, tokens: list[int]) -> bool:
+        """Come to the place after `tokens` anew, which take the place of the last known one. False: no way."""
+        if self._speller is None or not self._speller.covers(known[-1], tokens):
+            return False
+        matcher = self._compiled.matcher()
+        if not all(map(matcher.accept, [*known[answer:-1], *tokens])):
+            return False
+        self._matcher = matcher
+        return True

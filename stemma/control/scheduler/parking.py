@@ -1,0 +1,96 @@
+"""Where requests wait for their grammars, while others run."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from stemma.control.grammar.forced import Speller
+from stemma.control.grammar.matcher import Compiled
+from stemma.control.scheduler.constraint import Constraint
+from stemma.control.scheduler.sequence import Sequence, State
+from stemma.core.base.errors import BadRequest
+from stemma.core.types.grammar import Grammar
+
+
+class Compilation(Protocol):
+    """A grammar on its way."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def result(self) -> Compiled:
+        """Raises GrammarError."""
+
+
+class Compiler(Protocol):
+    """What turns grammars into matchers, beside the loop."""
+
+    def start(self, grammar: Grammar) -> Compilation:
+        """Never blocks."""
+
+    def close(self) -> None: ...
+
+
+class Parking:
+    """Those whose grammar is being compiled. Owned by the Scheduler.
+
+    `load` reads the tokenizer that spells forced text: once, in a thread, for the first who needs it; `wake` is
+    called then. None: nothing is ever given without being drawn.
+    """
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        load: Callable[[], Speller] | None,
+        wake: Callable[[], None],
+        vocab_size: int,
+        eos: tuple[int, ...],
+    ):
+        self._compiler = compiler
+        self._load = load
+        self._wake = wake
+        self._eos = tuple(id for id in eos if id < vocab_size)
+        self._words = np.zeros(-(-vocab_size // 32), np.uint32)
+        self._speller: Future[Speller] | None = None
+        self._parked: dict[Sequence, Compilation] = {}
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._parked)
+
+    def enter(self, sequence: Sequence, grammar: Grammar) -> None:
+        sequence.state = State.PARKED
+        self._parked[sequence] = self._compiler.start(grammar)
+        if self._load is not None and self._speller is None:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+            self._speller = thread.submit(self._load)
+            self._speller.add_done_callback(lambda _: self._wake())
+            thread.shutdown(wait=False)
+
+    def leave(self, sequence: Sequence) -> None:
+        del self._parked[sequence]
+
+    def ready(self) -> list[Sequence]:
+        """Who need wait no longer, in the order of their arrival."""
+        if self._speller is not None and not self._speller.done():
+            return []
+        return [sequence for sequence, compilation in self._parked.items() if compilation.ready]
+
+    def close(self) -> None:
+        self._compiler.close()
+
+    def constrain(self, sequence: Sequence) -> None:
+        """Let one who is ready go, held to its grammar. Raises GrammarError, BadRequest."""
+        compiled = self._parked.pop(sequence).result()
+        speller = None if self._speller is None else self._speller.result()
+        ends = tuple(id for id in sequence.stop_ids if id < 32 * len(self._words))
+        constraint = Constraint(compiled, speller, self._words, ends, self._eos)
+        if not all(map(constraint.accept, sequence.tokens[sequence.prompt_len :])):
+            raise BadRequest("the output that came with the request does not match its grammar", "output")
+        sequence.constraint = constraint
+        sequence.state = State.WAITING
+        sequence.begin_answer()
