@@ -58,6 +58,6 @@ def build_loop(
 def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None]) -> Parking:
     """Where requests wait for the grammars that bind them."""
     vocabulary = Vocabulary.from_folder(config.tokenizer_path, spec.vocab_size, spec.stop_ids)
-    compiler = Compiler(vocabulary, "llguidance", wake)
+    compiler = Compiler(vocabulary, config.backend, config.compile_seconds, wake)
     load = partial(Speller, vocabulary.tokenizer_json) if config.jump_forward else None
     return Parking(compiler, load, wake, spec.vocab_size, spec.stop_ids)

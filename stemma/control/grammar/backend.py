@@ -5,5 +5,8 @@ from stemma.core.base.registry import Registry
 
 BACKENDS: Registry[BackendMaker] = Registry(
     "grammar backend",
-    {"llguidance": "stemma.control.grammar.llguidance:LLGuidanceBackend"},
+    {
+        "chain": "stemma.control.grammar.llguidance:RewritingBackend",
+        "llguidance": "stemma.control.grammar.llguidance:LLGuidanceBackend",
+    },
 )

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from stemma.control.grammar.backend import BACKENDS
+from stemma.control.grammar.child import NICE, Child, start_deep
 from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
-from stemma.core.base.errors import Bug, GrammarError
+from stemma.core.base.errors import Bug, GrammarError, StemmaError
 from stemma.core.types.grammar import Grammar
 
-NICE = 10  # the worker takes what the computing threads leave
 CACHED = 256  # grammars, the failed ones too
 
 
@@ -46,9 +46,11 @@ class Compiler:
     the first grammar, on that thread too: who sends none pays nothing.
     """
 
-    def __init__(self, vocabulary: Vocabulary, backend: str, wake: Callable[[], None]):
+    def __init__(self, vocabulary: Vocabulary, backend: str, seconds: float, wake: Callable[[], None]):
         self._vocabulary = vocabulary
-        self._backend = backend
+        self._name = backend
+        self._backend: Backend | None = None
+        self._child = Child(backend, vocabulary, seconds)
         self._wake = wake
         self._known: OrderedDict[Grammar, Compilation] = OrderedDict()
         self._line: SimpleQueue[tuple[Grammar, Compilation] | None] = SimpleQueue()
@@ -62,7 +64,7 @@ class Compiler:
             self._line.put((grammar, known))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="grammar", daemon=True)
-                self._thread.start()
+                start_deep(self._thread)
         self._known.move_to_end(grammar)
         if len(self._known) > CACHED:
             self._known.popitem(last=False)
@@ -77,14 +79,19 @@ class Compiler:
 
     def _work(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)  # on Linux: of this thread alone
-        backend: Backend | None = None
         while (job := self._line.get()) is not None:
             grammar, compilation = job
             try:
-                backend = backend or BACKENDS[self._backend](self._vocabulary)
-                compilation.settle(backend.compile(grammar))
+                compilation.settle(self._compile(grammar))
             except GrammarError as error:
                 compilation.settle(error)
             except Exception as error:  # whatever a library may raise hurts this grammar only
-                compilation.settle(GrammarError(f"{grammar.kind}: {self._backend} failed: {error!r}"))
+                why = str(error) if isinstance(error, StemmaError) else repr(error)
+                compilation.settle(GrammarError(f"{grammar.kind}: {self._name} failed: {why}"))
             self._wake()
+        self._child.close()
+
+    def _compile(self, grammar: Grammar) -> Compiled:
+        if self._backend is None:
+            self._backend = BACKENDS[self._name](self._vocabulary)
+        return self._backend.compile(grammar) or self._backend.load(grammar, self._child.prepare(grammar))

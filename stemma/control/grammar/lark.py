@@ -33,7 +33,7 @@ class Lark:
         self._special = special
         self._rules: list[str] = []
         self._names = 0
-        self._cut = re.compile("|".join(f"({re.escape(text)})" for text in sorted(special, key=len, reverse=True)))
+        self._cut = re.compile(f"({'|'.join(map(re.escape, sorted(special, key=len, reverse=True)))})")
 
     def source(self, start: Part) -> str:
         return "\n".join([f"start: {self._inside(start)}", *self._rules]) + "\n"

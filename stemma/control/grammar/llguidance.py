@@ -5,6 +5,7 @@ Moskal et al., "LLGuidance", https://github.com/guidance-ai/llguidance.
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark
 from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.parts import Schema, checked
+from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
-from stemma.control.grammar.tokens import Tokens, read_tokens
+from stemma.control.grammar.tokens import Tokens, read_tokens, special_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
@@ -37,42 +40,83 @@ class _Texts:
 
 
 class LLGuidanceBackend:
-    """Serves every kind of grammar. A compile is bounded by the library's fuel, not by time."""
+    """Serves every kind of grammar. The library bounds its compiles; what is translated is prepared."""
+
+    rewrites = False
 
     def __init__(self, vocabulary: Vocabulary):
-        tokens = read_tokens(vocabulary.tokenizer_json, vocabulary.size)
-        texts = TokenizerWrapper(_Texts(tokens, vocabulary.stop_ids))
-        self._tokenizer = LLTokenizer(texts, eos_token=list(vocabulary.stop_ids))
-        self._special = tokens.special
-        self._stop_ids = vocabulary.stop_ids
+        self._vocabulary = vocabulary
         self._limits = LLParserLimits(verbose_errors=False)
 
-    def compile(self, grammar: Grammar) -> "LLGuidanceCompiled":
-        first = LLMatcher(self._tokenizer, self._source(grammar), log_level=0, limits=self._limits)
-        if first.is_error():
-            raise GrammarError(f"{grammar.kind}: {first.get_error()}")
-        return LLGuidanceCompiled(first, self._stop_ids)
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        tokens = read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
+        stop_ids = self._vocabulary.stop_ids
+        return LLTokenizer(TokenizerWrapper(_Texts(tokens, stop_ids)), eos_token=list(stop_ids))
 
-    def _source(self, grammar: Grammar) -> str:
-        """The grammar in the library's own words."""
-        lark = Lark(self._special)
+    def compile(self, grammar: Grammar) -> "LLGuidanceCompiled | None":
         match grammar.kind:
             case "json_schema":
-                return LLMatcher.grammar_from_json_schema(checked_json(grammar.source))
+                source = LLMatcher.grammar_from_json_schema(json.dumps(read_schema(grammar)))
             case "regex":
-                return LLMatcher.grammar_from_regex(grammar.source)
-            case "ebnf":
-                return LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
-            case "structural_tag":
-                return LLMatcher.grammar_from_lark(Tags(lark, lambda schema: schema).translate(grammar.source))
+                source = LLMatcher.grammar_from_regex(grammar.source)
+            case _:
+                return None
+        try:
+            return self.load(grammar, source)
+        except GrammarError:
+            if self.rewrites and grammar.kind == "json_schema":
+                return None
+            raise
+
+    def prepare(self, grammar: Grammar) -> str:
+        """The grammar in the library's own words, which it was seen to take."""
+        lark = Lark(special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size))
+        if grammar.kind == "json_schema":
+            source = LLMatcher.grammar_from_json_schema(json.dumps(self._served(read_schema(grammar))))
+        elif grammar.kind == "ebnf":
+            source = LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
+        else:
+            source = LLMatcher.grammar_from_lark(Tags(lark, self._served).translate(grammar.source))
+        self._check(grammar, source)
+        return source
+
+    def load(self, grammar: Grammar, prepared: str) -> "LLGuidanceCompiled":
+        first = LLMatcher(self._tokenizer, prepared, log_level=0, limits=self._limits)
+        if first.is_error():
+            raise refusal(grammar, first.get_error())
+        return LLGuidanceCompiled(first, self._vocabulary.stop_ids)
+
+    def _served(self, schema: object) -> object:
+        """The schema, rewritten if the library refuses it as it is."""
+        if not self.rewrites:
+            return schema
+        is_refused, _ = LLMatcher.validate_grammar_with_warnings(
+            LLMatcher.grammar_from_json_schema(json.dumps(schema)), limits=self._limits
+        )
+        return Rewriter(checked(schema)).document() if is_refused else schema
+
+    def _check(self, grammar: Grammar, source: str) -> None:
+        is_refused, messages = LLMatcher.validate_grammar_with_warnings(source, limits=self._limits)
+        if is_refused:
+            raise refusal(grammar, messages[0])
 
 
-def checked_json(text: str) -> str:
+class RewritingBackend(LLGuidanceBackend):
+    """The same library, with schemas that it refuses rewritten into ones that it serves, and that mean the same."""
+
+    rewrites = True
+
+
+def read_schema(grammar: Grammar) -> Schema:
     try:
-        json.loads(text)
+        return checked(json.loads(grammar.source))
     except (ValueError, RecursionError) as error:
         raise GrammarError(f"json_schema: this is not JSON: {error}") from None
-    return text
+
+
+def refusal(grammar: Grammar, message: str) -> GrammarError:
+    return GrammarError(f"{grammar.kind}: {message.strip().removesuffix('<non-verbose/>').strip()}")
 
 
 class LLGuidanceCompiled:

@@ -78,12 +78,20 @@ class Compiled(Protocol):
 class Backend(Protocol):
     """A library that knows grammars, with one vocabulary."""
 
-    def compile(self, grammar: Grammar) -> Compiled:
-        """Raises GrammarError that names what it cannot serve."""
+    def compile(self, grammar: Grammar) -> Compiled | None:
+        """At once, where time and memory are bounded. None: it must be prepared. Raises GrammarError."""
+        ...
+
+    def prepare(self, grammar: Grammar) -> str:
+        """The part that has no bounds of its own; called in another process. Raises GrammarError."""
+        ...
+
+    def load(self, grammar: Grammar, prepared: str) -> Compiled:
+        """The rest. Raises GrammarError."""
         ...
 
 
 class BackendMaker(Protocol):
-    """How one is built; it may read the tokenizer for seconds."""
+    """How one is built. What is expensive, such as reading the tokenizer, waits until it is needed."""
 
     def __call__(self, vocabulary: Vocabulary) -> Backend: ...

@@ -14,7 +14,6 @@ class Tokens:
     """Bytes by token id; empty for specials and for ids that the tokenizer does not have."""
 
     texts: list[bytes]
-    special: dict[str, int]  # what a special token is written as, and its id
     backend: tokenizers.Tokenizer
 
     def encode(self, text: str) -> list[int]:
@@ -32,8 +31,13 @@ def read_tokens(tokenizer_json: str, size: int) -> Tokens:
     for token, each in added.items():
         if token < size:
             texts[token] = b"" if each.special else each.content.encode()
-    special = {each.content: token for token, each in added.items() if each.special and token < size}
-    return Tokens(texts, special, backend)
+    return Tokens(texts, backend)
+
+
+def special_tokens(tokenizer_json: str, size: int) -> dict[str, int]:
+    """What each special token is written as, and its id."""
+    added = json.loads(tokenizer_json)["added_tokens"]
+    return {each["content"]: each["id"] for each in added if each["special"] and each["id"] < size}
 
 
 def _bytes_of_piece(piece: str) -> bytes:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.chat import ReasoningParser, ToolCallParser
-from stemma.core.config.engine import Attention, Kernels, Policy
+from stemma.core.config.engine import Attention, GrammarBackend, Kernels, Policy
 from stemma.core.config.field import Note, Option, Value, by_name, options_of
 
 LoadFormat = Literal["auto", "safetensors", "dummy"]
@@ -90,6 +90,13 @@ class Ask(Struct, frozen=True, kw_only=True):
     ] = None
     disable_overlap_schedule: Annotated[bool, Note("the same as --schedule-depth 1", "schedule")] = False
 
+    grammar_backend: Annotated[
+        Literal["auto", "none", GrammarBackend],
+        Note("what holds answers to schemas and grammars; none: such requests are refused", "schedule"),
+    ] = "auto"
+    grammar_compile_timeout: Annotated[
+        float, Note("seconds that compiling a grammar may take, beside what runs", "schedule", low=0.01, high=3600)
+    ] = 10.0
     disable_jump_forward: Annotated[
         bool, Note("draw every token of an answer, also those that its grammar leaves no choice of", "schedule")
     ] = False

@@ -13,6 +13,9 @@ Attention = Literal["paged", "reference"]  # names of attention backends, the be
 # Sets of kernels, the best first; the last is plain torch. Each is named for the instructions that it needs.
 Kernels = Literal["avx512_bf16", "avx512", "avx2", "portable", "reference"]
 
+# Libraries that know grammars. A chain rewrites what the first of them refuses.
+GrammarBackend = Literal["chain", "llguidance"]
+
 
 class CacheConfig(Struct, frozen=True, kw_only=True):
     """The paged KV cache."""
@@ -56,6 +59,8 @@ class GrammarConfig(Struct, frozen=True, kw_only=True):
     """Answers that must match something."""
 
     tokenizer_path: str  # folder of tokenizer.json
+    backend: GrammarBackend = "chain"
+    compile_seconds: float = 10.0  # that one grammar may take
     jump_forward: bool = True  # whether text that a grammar forces is given, not drawn
 
 

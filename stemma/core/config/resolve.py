@@ -23,6 +23,7 @@ from stemma.core.config.engine import (
     DeviceConfig,
     DType,
     EngineConfig,
+    GrammarBackend,
     GrammarConfig,
     Kernels,
     ScheduleConfig,
@@ -111,7 +112,7 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
         ),
         schedule=schedule,
         device=device,
-        grammar=GrammarConfig(tokenizer_path=ask.tokenizer_path or path, jump_forward=not ask.disable_jump_forward),
+        grammar=_grammar(ask, path, notes),
         log_level=ask.log_level,
     )
     pages = notes.take("cache pages", _pages(ask, machine, engine))
@@ -120,6 +121,23 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
     ledger.check()
     serve = _serve(ask, path, templates, notes)
     return Settled(engine=engine, serve=serve, ledger=ledger, reasons=tuple(notes))
+
+
+def _grammar(ask: Ask, path: str, notes: _Notes) -> GrammarConfig | None:
+    if ask.grammar_backend == "none":
+        return None
+    return GrammarConfig(
+        tokenizer_path=ask.tokenizer_path or path,
+        backend=notes.take("grammars", _backend(ask)),
+        compile_seconds=ask.grammar_compile_timeout,
+        jump_forward=not ask.disable_jump_forward,
+    )
+
+
+def _backend(ask: Ask) -> tuple[GrammarBackend, str]:
+    if ask.grammar_backend == "auto" or ask.grammar_backend == "none":  # narrows its type
+        return get_args(GrammarBackend)[0], "serves every kind of grammar, and the most schemas"
+    return ask.grammar_backend, ASKED
 
 
 def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:

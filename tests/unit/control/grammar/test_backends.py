@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from stemma.control.grammar.backend import BACKENDS
-from stemma.control.grammar.matcher import Backend
+from stemma.control.grammar.matcher import Backend, Compiled
 from tests.unit.control.grammar.cases import CASES, STOP, Case, accepts, allowed, encode, vocabulary
 
 
@@ -14,23 +14,27 @@ def backend(name: str) -> Backend:
     return BACKENDS[name](vocabulary())
 
 
+def compiled(name: str, case: Case) -> Compiled:
+    return backend(name).compile(case.grammar) or backend(name).load(case.grammar, backend(name).prepare(case.grammar))
+
+
 EVERY = [pytest.param(name, case, id=f"{name}-{case.name}") for name in BACKENDS.names() for case in CASES]
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
 def test_a_grammar_accepts_what_it_should(name: str, case: Case) -> None:
-    compiled = backend(name).compile(case.grammar)
+    grammar = compiled(name, case)
     for text in case.right:
-        assert accepts(compiled.matcher(), text), text
+        assert accepts(grammar.matcher(), text), text
     for text in case.wrong:
-        assert not accepts(compiled.matcher(), text), text
+        assert not accepts(grammar.matcher(), text), text
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
 def test_the_mask_tells_what_is_accepted(name: str, case: Case) -> None:
-    compiled = backend(name).compile(case.grammar)
+    grammar = compiled(name, case)
     for text in case.right:
-        matcher = compiled.matcher()
+        matcher = grammar.matcher()
         for token in encode(text):
             forced, mask = matcher.forced(), allowed(matcher)
             assert matcher.is_complete == (STOP in mask)

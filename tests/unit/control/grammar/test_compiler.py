@@ -19,7 +19,7 @@ class Bell:
     def __init__(self, backend: str = "llguidance"):
         self.rung = threading.Event()
         vocabulary = Vocabulary.from_folder(embedded_model_path(), 2048, (2043,))
-        self.compiler = Compiler(vocabulary, backend, self.rung.set)
+        self.compiler = Compiler(vocabulary, backend, 10, self.rung.set)
 
     def wait(self, grammar: Grammar) -> Compilation:
         found = self.compiler.start(grammar)
@@ -57,7 +57,7 @@ def test_nobody_asks_too_early() -> None:
 
 def test_a_missing_tokenizer_hurts_each_grammar_and_not_the_thread() -> None:
     rung = threading.Event()
-    compiler = Compiler(Vocabulary("no tokenizer", 10, (0,)), "llguidance", rung.set)
+    compiler = Compiler(Vocabulary("no tokenizer", 10, (0,)), "llguidance", 10, rung.set)
     for source in ("a", "b"):
         found = compiler.start(Grammar("regex", source))
         assert rung.wait(30)

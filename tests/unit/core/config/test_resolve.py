@@ -67,7 +67,7 @@ def test_nothing_asked_is_all_decided() -> None:
     assert "auto" not in msgspec.json.encode(engine).decode().replace('"load_format":"auto"', "")
     assert [reason.name for reason in found.reasons] == [
         *("model", "dtype", "KV dtype", "kernels", "device", "attention", "threads"),
-        *("context", "step tokens", "rows", "depth", "cache pages"),
+        *("context", "step tokens", "rows", "depth", "grammars", "cache pages"),
         *("tool-call parser", "reasoning parser"),
     ]
     assert all(reason.why and reason.value for reason in found.reasons)
@@ -278,3 +278,14 @@ def test_kernels_that_cannot_run_are_refused() -> None:
         settled(machine(instructions="avx2"), kernels="avx512")
     with pytest.raises(ConfigError, match="paged needs native kernels, and these are reference; take reference"):
         settled(kernels="reference", attention_backend="paged")
+
+
+def test_grammars_have_a_backend_unless_nobody_wants_them() -> None:
+    grammar = settled(grammar_compile_timeout=2.5).engine.grammar
+    assert grammar is not None
+    assert grammar.backend == "chain"
+    assert grammar.compile_seconds == 2.5
+    asked = settled(grammar_backend="llguidance").engine.grammar
+    assert asked is not None
+    assert asked.backend == "llguidance"
+    assert settled(grammar_backend="none").engine.grammar is None

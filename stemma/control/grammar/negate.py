@@ -1,0 +1,109 @@
+"""The opposite of a schema's keywords."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stemma.control.grammar.parts import (
+    FORMATS,
+    STANDARD,
+    TYPES,
+    Schema,
+    Unserved,
+    named,
+    parts_of,
+    schemas,
+    strings,
+    union,
+)
+
+OPPOSITE = {
+    "minimum": ("number", "exclusiveMaximum", 0),
+    "maximum": ("number", "exclusiveMinimum", 0),
+    "exclusiveMinimum": ("number", "maximum", 0),
+    "exclusiveMaximum": ("number", "minimum", 0),
+    "minLength": ("string", "maxLength", -1),
+    "maxLength": ("string", "minLength", 1),
+    "minItems": ("array", "maxItems", -1),
+    "maxItems": ("array", "minItems", 1),
+    "minProperties": ("object", "maxProperties", -1),
+    "maxProperties": ("object", "minProperties", 1),
+}
+
+
+def breaches(plain: Mapping[str, object]) -> Iterator[Schema]:
+    """Ways to break one of these keywords."""
+    for name, value in plain.items():
+        match name:
+            case "type":
+                yield other_types([value] if isinstance(value, str) else strings(value))
+            case "const":
+                yield another(value)
+            case "enum" if isinstance(value, list):
+                yield {"allOf": [another(each) for each in value]}
+            case "required":
+                yield from ({"type": "object", "properties": {each: False}} for each in strings(value))
+            case "properties":
+                for key, each in named(value).items():
+                    yield {"type": "object", "required": [key], "properties": {key: {"not": each}}}
+            case "prefixItems":
+                for at, each in enumerate(schemas(value)):
+                    yield {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, {"not": each}]}
+            case "items" if value is False:
+                yield {"type": "array", "minItems": len(schemas(plain.get("prefixItems", []))) + 1}
+            case "items" | "additionalProperties" if value is True or value == {}:
+                pass
+            case "patternProperties" if all(each is True or each == {} for each in named(value).values()):
+                pass
+            case "format" if value not in FORMATS | STANDARD:
+                pass
+            case _ if name in OPPOSITE and isinstance(value, int | float):
+                kind, other, step = OPPOSITE[name]
+                if value + step >= 0 or kind == "number":
+                    yield {"type": kind, other: value + step}
+            case _:
+                raise Unserved(f"not of {name}")
+
+
+def other_types(names: Sequence[str]) -> Schema:
+    if "integer" in names and "number" not in names:
+        raise Unserved("not of type integer")
+    return union([{"type": name} for name in TYPES if name not in names])
+
+
+def another(value: object) -> Schema:
+    """Every value but one."""
+    match value:
+        case None:
+            return {"not": {"type": "null"}}
+        case bool():
+            return {"anyOf": [{"not": {"type": "boolean"}}, {"const": not value}]}
+        case int() | float():
+            sides = [{"type": "number", side: value} for side in ("exclusiveMaximum", "exclusiveMinimum")]
+            return {"anyOf": [{"not": {"type": "number"}}, *sides]}
+        case str():
+            return {"anyOf": [{"not": {"type": "string"}}, {"type": "string", "pattern": f"^({other_words(value)})$"}]}
+        case list():
+            return {
+                "anyOf": [
+                    {"not": {"type": "array"}},
+                    {"type": "array", "minItems": len(value) + 1},
+                    *([{"type": "array", "maxItems": len(value) - 1}] if value else []),
+                    *breaches({"prefixItems": [{"const": item} for item in value]}),
+                ]
+            }
+    items = parts_of(value)
+    return {
+        "anyOf": [
+            {"not": {"type": "object"}},
+            {"type": "object", "required": [*items], "minProperties": len(items) + 1},
+            *breaches({"required": [*items], "properties": {name: {"const": each} for name, each in items.items()}}),
+        ]
+    }
+
+
+def other_words(word: str) -> str:
+    """A pattern of every string but one."""
+    found = "(.|\n)+" if not word else ""
+    for letter in reversed(word):
+        exact = rf"\u{{{ord(letter):x}}}"
+        found = f"|[^{exact}](.|\n)*|{exact}({found})" if found or letter else found
+    return found

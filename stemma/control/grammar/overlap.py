@@ -1,0 +1,181 @@
+"""Whether two schemas can allow the same value: a proof that they cannot, or no answer."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import TypeAlias
+
+from stemma.control.grammar.parts import TYPES, Schema
+
+Target: TypeAlias = Callable[[str], Schema]  # what a `$ref` leads to
+
+DEEPEST = 8  # schemas in schemas that a proof looks into
+BOUNDS = {
+    "number": ("minimum", "maximum"),
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
+}
+
+
+@dataclass(slots=True)
+class Facts:
+    """What surely holds for every value of a schema. What is not understood is left out, which is safe."""
+
+    target: Target
+    depth: int
+    types: frozenset[str] = frozenset(TYPES)
+    is_whole: bool = False  # numbers are integers
+    values: list[object] | None = None  # the only ones
+    least: dict[str, float] = field(default_factory=dict)  # by type: the number, or the count
+    most: dict[str, float] = field(default_factory=dict)
+    patterns: list[str] = field(default_factory=list)
+    required: list[str] = field(default_factory=list)
+    properties: dict[str, list[Schema]] = field(default_factory=dict)
+    items: list[Schema] = field(default_factory=list)  # that the first item, if there is one, satisfies
+    closed: list[frozenset[str]] = field(default_factory=list)  # no property outside of each of these
+    choices: list[list["Facts"]] = field(default_factory=list)  # one of each holds too
+
+    def excludes(self, other: "Facts") -> bool:
+        """True: proved that no value satisfies both."""
+        for one, two in ((self, other), (other, self)):
+            if any(all(option.excludes(two) for option in options) for options in one.choices):
+                return True
+        return all(self._differs(kind, other) for kind in self.types & other.types)
+
+    def _differs(self, kind: str, other: "Facts") -> bool:
+        for one, two in ((self, other), (other, self)):
+            if one.values is not None and not any(two.may_be(value) for value in one.values if kind_of(value) == kind):
+                return True
+            if one.least.get(kind, -inf) > two.most.get(kind, inf):
+                return True
+            if kind == "object" and any(two._forbids(name) for name in one.required):
+                return True
+        if kind == "object":
+            there = {*self.required, *other.required}
+            both = [name for name in self.properties if name in other.properties and name in there]
+            return any(self._clash(self.properties[name], other.properties[name]) for name in both)
+        is_filled = max(self.least.get("array", 0), other.least.get("array", 0)) >= 1
+        return kind == "array" and is_filled and self._clash(self.items, other.items)
+
+    def _clash(self, ours: Sequence[Schema], theirs: Sequence[Schema]) -> bool:
+        if self.depth >= DEEPEST or not ours or not theirs:
+            return False
+        one, two = (facts_of({"allOf": list(all_)}, self.target, self.depth + 1) for all_ in (ours, theirs))
+        return one.excludes(two)
+
+    def _forbids(self, name: str) -> bool:
+        return False in self.properties.get(name, []) or any(name not in names for names in self.closed)
+
+    def may_be(self, value: object) -> bool:
+        """False: the value is surely none of the schema's."""
+        kind = kind_of(value)
+        if kind not in self.types or (self.values is not None and not any(same(value, each) for each in self.values)):
+            return False
+        if isinstance(value, int | float) and self.is_whole and value % 1:
+            return False
+        size = len(value) if isinstance(value, str | list | dict) else value
+        if isinstance(size, int | float) and not self.least.get(kind, -inf) <= size <= self.most.get(kind, inf):
+            return False
+        if isinstance(value, str):
+            return all(_may_match(pattern, value) for pattern in self.patterns)
+        return not (isinstance(value, dict) and any(name not in value for name in self.required))
+
+    def take(self, schema: Mapping[str, object]) -> None:
+        """Add what one schema says by its own keywords."""
+        kinds = schema.get("type")
+        if kinds is not None:
+            named = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else list(TYPES)
+            self.is_whole = self.is_whole or ("integer" in named and "number" not in named)
+            self.types &= {"number" if name == "integer" else name for name in named}
+        values = [schema["const"]] if "const" in schema else schema.get("enum")
+        if isinstance(values, list):
+            known = values if self.values is None else self.values
+            self.values = [value for value in known if any(same(value, each) for each in values)]
+            self.types &= {kind_of(value) for value in self.values}
+        for kind, (low, high) in BOUNDS.items():
+            self._bound(kind, schema.get(low), schema.get(high))
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str):
+            self.patterns.append(pattern)
+        self._take_parts(schema)
+
+    def _bound(self, kind: str, low: object, high: object) -> None:
+        if isinstance(low, int | float):
+            self.least[kind] = max(low, self.least.get(kind, -inf))
+        if isinstance(high, int | float):
+            self.most[kind] = min(high, self.most.get(kind, inf))
+
+    def _take_parts(self, schema: Mapping[str, object]) -> None:
+        required, properties = schema.get("required"), schema.get("properties", {})
+        self.required += required if isinstance(required, list) else []
+        if isinstance(properties, dict):
+            for name, each in properties.items():
+                self.properties.setdefault(name, []).append(each)
+            if schema.get("additionalProperties") is False and not schema.get("patternProperties"):
+                self.closed.append(frozenset(properties))
+        items, first = schema.get("items"), schema.get("prefixItems")
+        if isinstance(first, list) and first:
+            self.items.append(first[0])
+        elif isinstance(items, dict | bool):
+            self.items.append(items)
+
+
+def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
+    facts = Facts(target, depth)
+    if schema is False:
+        facts.types = frozenset()
+    line: list[Schema] = [schema]
+    choices: list[Sequence[Schema]] = []
+    steps = 0
+    while line and steps < 50:  # a chain of references may lead to itself
+        steps += 1
+        each = line.pop()
+        if each is False:
+            facts.types = frozenset()
+        if not isinstance(each, Mapping):
+            continue
+        facts.take(each)
+        if "$ref" in each:
+            line.append(target(str(each["$ref"])))
+        parts = each.get("allOf")
+        line += parts if isinstance(parts, list) else []
+        choices += [options for name in ("anyOf", "oneOf") if isinstance(options := each.get(name), list)]
+    if depth < DEEPEST:
+        facts.choices = [[facts_of(option, target, depth + 1) for option in options] for options in choices]
+    return facts
+
+
+def kind_of(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
+
+
+def same(one: object, two: object) -> bool:
+    """As JSON has it: 1 is 1.0, and no truth is a number."""
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(same(one[name], two[name]) for name in one)
+    return kind_of(one) == kind_of(two) and one == two
+
+
+def _may_match(pattern: str, text: str) -> bool:
+    """Only short patterns of plain signs are tried: others may mean, or cost, something else here."""
+    if len(pattern) > 200 or re.search(r"[*+}].*[*+{].*\)[*+{]", pattern) or len(text) > 200:
+        return True
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return True

@@ -1,0 +1,284 @@
+"""JSON schemas, rewritten into the keywords that a grammar can serve, with the same meaning.
+
+Negation is pushed inwards until it is gone, conditions and dependencies become alternatives, and alternatives of
+which exactly one may hold become alternatives that exclude each other. What has no such form is refused by name.
+https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, permutations
+
+from stemma.control.grammar.negate import breaches
+from stemma.control.grammar.overlap import Facts, facts_of
+from stemma.control.grammar.parts import (
+    FORMATS,
+    STANDARD,
+    TYPES,
+    Schema,
+    Unserved,
+    checked,
+    named,
+    parts_of,
+    schemas,
+    strings,
+    union,
+    unquote,
+)
+from stemma.core.base.errors import GrammarError
+
+PLAIN = frozenset(
+    "type enum const minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format "
+    "prefixItems items minItems maxItems properties patternProperties additionalProperties required minProperties "
+    "maxProperties".split()
+)
+MOST_NODES = 20_000
+MOST_SUBSETS = 64
+
+
+class Rewriter:
+    """Rewrites one document. What a `$ref` leads to becomes a definition, plain or negated: recursion stays finite."""
+
+    def __init__(self, root: Schema):
+        self._root = root
+        self._definitions: dict[str, Schema] = {}
+        self._names: dict[tuple[str, bool], str] = {}
+        self._nodes = 0
+        old = isinstance(root, Mapping) and re.search(r"draft-0[3467]", str(root.get("$schema", "")))
+        self._siblings_count = not old  # of a `$ref`
+
+    def document(self) -> Schema:
+        found = self._served(self._root)
+        if isinstance(found, bool):
+            return found
+        return {**found, "$defs": self._definitions} if self._definitions else found
+
+    def _served(self, schema: Schema) -> Schema:
+        """The schema in served keywords."""
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            raise GrammarError(f"json_schema: it grows beyond {MOST_NODES} parts when written out; make it simpler")
+        if isinstance(schema, bool):
+            return schema
+        plain, rest = self._conjuncts(schema)
+        found = [self._plain(plain)] if plain else []
+        for each in rest:
+            found += self._logic(each, plain)
+        found = [each for each in found if each is not True]
+        if False in found:
+            return False
+        if not found:
+            return True
+        return found[0] if len(found) == 1 else {"allOf": found}
+
+    def _logic(self, schema: Mapping[str, object], plain: Mapping[str, object]) -> Iterator[Schema]:
+        ((name, value),) = schema.items()
+        match name:
+            case "$ref":
+                yield self._definition(str(value), negated=False)
+            case "not" if isinstance(value, Mapping) and value.keys() == {"$ref"}:
+                yield self._definition(str(value["$ref"]), negated=True)
+            case "not":
+                yield self._served(self._negated(checked(value)))
+            case "allOf":
+                yield from map(self._served, schemas(value))
+            case "anyOf":
+                yield union([self._served(each) for each in schemas(value)])
+            case "oneOf":
+                yield union([self._served(each) for each in self._exclusive(schemas(value), plain)])
+
+    def _definition(self, pointer: str, negated: bool) -> Schema:
+        key = (pointer, negated)
+        if key not in self._names:
+            self._names[key] = name = f"d{len(self._names)}"
+            target = self.target(pointer)
+            self._definitions[name] = self._served(self._negated(target) if negated else target)
+        return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def target(self, pointer: str) -> Schema:
+        if pointer != "#" and not pointer.startswith("#/"):
+            raise Unserved(f"$ref to {pointer!r}, which is not in this document by its path,")
+        place: object = self._root
+        for step in pointer.split("/")[1:]:
+            step = unquote(step)
+            if isinstance(place, Mapping) and step in place:
+                place = place[step]
+            elif isinstance(place, list) and step.isdigit() and int(step) < len(place):
+                place = place[int(step)]
+            else:
+                raise GrammarError(f"json_schema: $ref to {pointer!r} leads nowhere")
+        return checked(place)
+
+    # -- one schema as a conjunction: plain keywords together, every logical one alone
+
+    def _conjuncts(self, schema: Mapping[str, object]) -> tuple[dict[str, object], list[Mapping[str, object]]]:
+        if "$ref" in schema and not self._siblings_count:
+            return {}, [{"$ref": schema["$ref"]}]
+        plain = {name: value for name, value in schema.items() if name in PLAIN}
+        _modernise(schema, plain)
+        rest: list[Mapping[str, object]] = [
+            {name: schema[name]} for name in ("$ref", "allOf", "anyOf", "oneOf", "not") if name in schema
+        ]
+        rest += [{"anyOf": options} for options in _conditions(schema)]
+        rest += [{"allOf": [each]} for each in _names_of_properties(schema)]
+        _unevaluated(schema, plain)
+        if schema.get("uniqueItems"):
+            rest += self._unique(plain)
+        if "contains" in schema and schema.get("minContains", 1) != 0:
+            raise Unserved("contains")
+        return plain, rest
+
+    def _plain(self, plain: Mapping[str, object]) -> Schema:
+        found: dict[str, object] = dict(plain)
+        for name in ("items", "additionalProperties"):
+            if name in plain:
+                found[name] = self._served(checked(plain[name]))
+        for name in ("properties", "patternProperties"):
+            if name in plain:
+                found[name] = {key: self._served(each) for key, each in named(plain[name]).items()}
+        if "prefixItems" in plain:
+            found["prefixItems"] = [self._served(each) for each in schemas(plain["prefixItems"])]
+        format = plain.get("format")
+        if format in STANDARD:
+            raise Unserved(f"format {format!r}")
+        if format not in FORMATS:
+            found.pop("format", None)
+        return self._counted(found)
+
+    def _counted(self, plain: dict[str, object]) -> Schema:
+        """Without a count of properties where some of the listed may be absent: which are there is an alternative."""
+        properties = named(plain.get("properties", {}))
+        required = strings(plain.get("required", []))
+        optional = [name for name in properties if name not in required and properties[name] is not False]
+        if not optional or not ({"minProperties", "maxProperties"} & plain.keys()):
+            return plain
+        if plain.get("minProperties") == 1 and "maxProperties" not in plain:
+            if required:
+                return {name: value for name, value in plain.items() if name != "minProperties"}
+            present = [(optional[:at], [name]) for at, name in enumerate(optional)] + [(optional, [])]
+        elif 2 ** len(optional) <= MOST_SUBSETS:
+            chosen = [list(names) for size in range(len(optional) + 1) for names in combinations(optional, size)]
+            present = [([name for name in optional if name not in names], names) for names in chosen]
+        else:
+            raise Unserved(f"minProperties or maxProperties beside {len(optional)} optional properties")
+        options: list[Schema] = []
+        for absent, there in present:
+            option = plain | {"properties": {n: s for n, s in properties.items() if n not in absent}}
+            option["required"] = [*required, *there]
+            closed = dict.fromkeys(absent, False)
+            if plain.get("additionalProperties") is not False and closed:
+                option["properties"] = {**named(option["properties"]), **closed}
+            if there and plain.get("minProperties") == 1:
+                option.pop("minProperties")
+            options.append(option)
+        return union(options)
+
+    def _unique(self, plain: dict[str, object]) -> list[Mapping[str, object]]:
+        most = plain.get("maxItems")
+        if isinstance(most, int) and most <= 1:
+            return []
+        values = self.facts(checked(plain.get("items", True))).values
+        if values is None or len(values) > 4 or "prefixItems" in plain:
+            raise Unserved("uniqueItems")
+        least = plain.get("minItems", 0)
+        assert isinstance(least, int)
+        sizes = range(least, min(len(values), most if isinstance(most, int) else len(values)) + 1)
+        lists = [list(items) for size in sizes for items in permutations(values, size)]
+        plain.pop("items")
+        other = [name for name in TYPES if name != "array"]
+        return [{"anyOf": [{"type": other}, *({"const": items} for items in lists)]}]
+
+    # -- negation
+
+    def _negated(self, schema: Schema) -> Schema:
+        """Everything else; one step inwards, the rest is left as `not`."""
+        if isinstance(schema, bool):
+            return not schema
+        plain, rest = self._conjuncts(schema)
+        options = [*breaches(plain)]
+        for each in rest:
+            ((name, value),) = each.items()
+            match name:
+                case "$ref":
+                    options.append({"not": {"$ref": value}})
+                case "not":
+                    options.append(checked(value))
+                case "allOf":
+                    options += [{"not": inner} for inner in schemas(value)]
+                case "anyOf":
+                    options.append({"allOf": [{"not": inner} for inner in schemas(value)]})
+                case "oneOf":
+                    pairs = combinations(schemas(value), 2)
+                    options.append({"allOf": [{"not": inner} for inner in schemas(value)]})
+                    options += [{"allOf": list(pair)} for pair in pairs]
+        return {"anyOf": options} if options else False
+
+    # -- exactly one
+
+    def _exclusive(self, options: Sequence[Schema], plain: Mapping[str, object]) -> list[Schema]:
+        """The same alternatives, each without what another one allows too."""
+        facts = [self.facts({"allOf": [plain, option]}) for option in options]
+        found: list[Schema] = []
+        for at, option in enumerate(options):
+            others = [
+                other for place, other in enumerate(options) if place != at and not facts[at].excludes(facts[place])
+            ]
+            found.append({"allOf": [option, *({"not": other} for other in others)]} if others else option)
+        return found
+
+    def facts(self, schema: Schema) -> Facts:
+        return facts_of(schema, self.target)
+
+
+def _modernise(schema: Mapping[str, object], plain: dict[str, object]) -> None:
+    """Keywords of older drafts, in those of the newest."""
+    if isinstance(schema.get("items"), list):
+        plain["prefixItems"] = plain.pop("items")
+        if "additionalItems" in schema:
+            plain["items"] = schema["additionalItems"]
+    for name, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(plain.get(name), bool) and plain.pop(name) and bound in plain:
+            plain[name] = plain.pop(bound)
+    if not isinstance(plain.get("required", []), list):
+        plain.pop("required")
+
+
+def _conditions(schema: Mapping[str, object]) -> Iterator[list[Schema]]:
+    """What holds only if something else does, as alternatives."""
+    if "if" in schema:
+        condition = checked(schema["if"])
+        yield [
+            {"allOf": [condition, schema.get("then", True)]},
+            {"allOf": [{"not": condition}, schema.get("else", True)]},
+        ]
+    for keyword in ("dependencies", "dependentRequired", "dependentSchemas"):
+        for name, then in parts_of(schema.get(keyword, {})).items():
+            needs = {"required": then} if isinstance(then, list) else then
+            yield [{"properties": {name: False}}, {"allOf": [{"required": [name]}, needs]}]
+
+
+def _names_of_properties(schema: Mapping[str, object]) -> Iterator[Schema]:
+    rule = schema.get("propertyNames", True)
+    if rule is False:
+        yield {"maxProperties": 0}
+    elif isinstance(rule, Mapping):
+        words = {name: value for name, value in rule.items() if name in PLAIN and value != "string"}
+        if words.keys() == {"pattern"}:
+            yield {"patternProperties": {str(words["pattern"]): True}, "additionalProperties": False}
+        elif words.keys() == {"enum"}:
+            names = words["enum"]
+            assert isinstance(names, list)
+            yield {"properties": {name: True for name in names if isinstance(name, str)}, "additionalProperties": False}
+        elif words.keys() and words.keys() <= {"minLength", "maxLength"}:
+            count = f"{{{words.get('minLength', 0)},{words.get('maxLength', '')}}}"
+            yield {"patternProperties": {f"^(.|\\n){count}$": True}, "additionalProperties": False}
+        elif words or any(name in rule for name in ("$ref", "allOf", "anyOf", "oneOf", "not", "if")):
+            raise Unserved("propertyNames")
+
+
+def _unevaluated(schema: Mapping[str, object], plain: dict[str, object]) -> None:
+    for name, usual in (("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")):
+        if schema.get(name, True) is not True and usual not in plain:
+            if any(other in schema for other in ("$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas")):
+                raise Unserved(name)
+            plain[usual] = schema[name]

@@ -1,0 +1,34 @@
+"""What cannot be interrupted can be killed: time and memory of a compile are bounded."""
+
+import json
+import time
+
+import pytest
+
+from stemma.control.grammar.child import Child
+from stemma.core.base.errors import GrammarError
+from stemma.core.types.grammar import Grammar
+from tests.unit.control.grammar.cases import NUMBER, tagged, vocabulary
+
+EBNF = Grammar("ebnf", 'root ::= "a" | "b"')
+SLOW = Grammar("ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(2000)) + 't2000 ::= "x"')
+
+
+def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:
+    child = Child("chain", vocabulary(), 10)
+    assert "start" in child.prepare(EBNF)
+    with pytest.raises(GrammarError, match="no rule 'root'"):
+        child.prepare(Grammar("ebnf", 'rot ::= "a"'))
+    tag = tagged({"type": "json_schema", "json_schema": NUMBER | {"not": {"required": ["b"]}}})
+    assert "%json" in child.prepare(Grammar("structural_tag", json.dumps(tag)))
+    child.close()
+
+
+def test_one_that_takes_too_long_is_ended_and_the_next_one_served() -> None:
+    child = Child("chain", vocabulary(), 0.5)
+    start = time.monotonic()
+    with pytest.raises(GrammarError, match=r"0\.5 s \(--grammar-compile-timeout\)"):
+        child.prepare(SLOW)
+    assert time.monotonic() - start < 10
+    assert "start" in child.prepare(EBNF)
+    child.close()
