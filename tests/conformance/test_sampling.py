@@ -148,6 +148,16 @@ def test_a_wide_range_of_logits_does_not_overflow(body: Body) -> None:
 
 
 @every_body
+def test_where_heat_makes_all_equal_the_lowest_ids_are_kept(body: Body) -> None:
+    """Logits differ, their weights do not: the order goes by weights, so the largest logit need not be among them."""
+    rising_V = torch.arange(5000) * 1e-7
+    for seed in range(20):
+        for sampling in (SamplingParams(temperature=1e6, top_p=0.01), SamplingParams(temperature=1e6, top_k=50)):
+            drawn, _, _ = native(body, rising_V[None], [Wish(sampling, seed)])
+            assert drawn.tokens_S.item() == Wish(sampling, seed).token(torch.zeros(5000)) < 51
+
+
+@every_body
 def test_draws_follow_the_truncated_softmax(body: Body) -> None:
     logits_SV = torch.tensor([0.4, 0.3, 0.2, 0.1]).log().repeat(4000, 1)
     drawn, _, _ = native(body, logits_SV, [Wish(SamplingParams(top_k=3), seed) for seed in range(4000)])

@@ -28,23 +28,13 @@ static_assert(sizeof(Ask) == 112);
 
 typedef uint64_t Words __attribute__((vector_size(BYTES)));
 
-// Outputs of SplitMix64: any is found without the ones before it.
+// Outputs of SplitMix64, of its states: any is found without the ones before it.
 constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15, MIX_1 = 0xBF58476D1CE4E5B9, MIX_2 = 0x94D049BB133111EB;
-template <class T> inline T word(uint64_t start, T number) {
-    T z = start + (number + 1) * GOLDEN;
+inline uint64_t state(uint64_t start, uint64_t number) { return start + (number + 1) * GOLDEN; }
+template <class T> inline T mixed(T z) {
     z = (z ^ (z >> 30)) * MIX_1;
     z = (z ^ (z >> 27)) * MIX_2;
     return z ^ (z >> 31);
-}
-
-inline bool any_below(Doubles a, Doubles b) {
-#if defined(__AVX512F__)
-    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ) != 0;
-#elif defined(__AVX2__)
-    return _mm256_movemask_pd((__m256d)(a < b)) != 0;
-#else
-    return a[0] < b[0] || a[1] < b[1];
-#endif
 }
 
 // Who may still be drawn: whoever is heavier, or as heavy and of an id below `end`.
@@ -63,19 +53,22 @@ template <class F> inline void pieces(long begin, long end, Bound bound, F&& wor
 struct Above {
     double mass = 0;
     long count = 0;
+
+    void operator+=(Above other) {
+        mass += other.mass;
+        count += other.count;
+    }
 };
 
-inline Above above(const float* weights, long count, float least) {
-    Sum sum;
+inline Above above_in(const float* weights, long count, float least) {
     Ints counts = {};
-    for (long i = 0; i < count; i += COLUMNS)
-        for (int c = 0; c < COLUMNS && i + c < count; c += LANES) {
-            Vec w = load(weights + i + c, count - i - c);
-            Ints reaches = w >= least;
-            counts -= reaches;
-            sum.add(c, select(reaches, w, Vec{}));
-        }
-    Above found = {sum.total()};
+    Above found;
+    found.mass = sum_of(count, [&](long i) {
+        Vec w = load(weights + i, count - i);
+        Ints reaches = w >= least;
+        counts -= reaches;
+        return select(reaches, w, Vec{});
+    });
     for (int i = 0; i < LANES; i++) found.count += counts[i];
     return found;
 }
@@ -86,31 +79,26 @@ struct Winner {
 
     // The race: argmax(weight / E) with E exponential is a draw from the softmax (Gumbel-max without its logarithm).
     void meet(float weight, uint64_t stream, long id) {
-        double cell = (double)(word(stream, (uint64_t)id) >> 12);
-        double found = weight / minus_log((cell + 0.5) * 0x1p-52);
-        if (found > score || (found == score && id < this->id)) *this = {found, id};
+        double cell = (double)(mixed(state(stream, id)) >> 12);
+        meet({weight / minus_log((cell + 0.5) * 0x1p-52), id});
+    }
+    void meet(Winner other) {
+        if (other.score > score || (other.score == score && other.id < id)) *this = other;
     }
 };
 
-// Tokens [first, first + count) race. Most are out without a logarithm: 1 - u is at most -ln u.
-inline void race(Winner& best, const float* weights, long first, long count, float least, uint64_t stream) {
-    Words ids;
-    for (int i = 0; i < HALF; i++) ids[i] = i;
-    for (long i = 0; i < count; i += COLUMNS) {
-        float line[COLUMNS] = {};
-        const float* w = weights + i;
-        if (count - i < COLUMNS) w = (const float*)memcpy(line, w, (count - i) * 4);
-        bool reached = false, hit = false;
-        for (int c = 0; c < COLUMNS; c += LANES) reached |= any_reaches(load(w + c), least);
-        if (!reached) continue;
-        double scale = best.score * (1 - 1e-8) * 0x1p-52;
-        for (int c = 0; c < COLUMNS; c += HALF) {
-            Words cells = word(stream, ids + (uint64_t)(first + i + c)) >> 12;
-            Doubles cell = (Doubles)(cells | 0x4330000000000000) - 0x1p52;
-            hit |= any_below((0x1p52 - 0.5 - cell) * scale, widened(w + c));
-        }
-        if (!hit) continue;
-        for (int c = 0; c < COLUMNS; c++)
+// Tokens [first, first + count) race. -ln u is at least 1 - u, of which 24 bits tell of most that they cannot win.
+inline void race_in(Winner& best, const float* weights, long first, long count, float least, uint64_t stream) {
+    Words even, odd;
+    for (int i = 0; i < HALF; i++) even[i] = state(stream, first + 2 * i);
+    odd = even + GOLDEN;
+    for (long i = 0; i < count; i += LANES, even += LANES * GOLDEN, odd += LANES * GOLDEN) {
+        Vec w = load(weights + i, count - i);
+        if (!any_at_most(broadcast(least), w)) continue;
+        Bits upper = (Bits)((mixed(even) >> 32) | (mixed(odd) & 0xffffffff00000000));
+        Vec gap = __builtin_convertvector((Ints)(~upper >> 8), Vec);
+        if (!any_at_most(gap * (float)(best.score * (1 - 1e-6) * 0x1p-24), w)) continue;
+        for (int c = 0; c < LANES; c++)
             if (w[c] >= least) best.meet(w[c], stream, first + i + c);
     }
 }
@@ -121,18 +109,15 @@ struct Row {
     long vocab;
     int threads;
 
-    Largest largest(long* id) const;
+    template <class F> Largest largest(long* id, F&& of_block) const;
     void process(const Ask& ask) const;
-    void allow(const uint32_t* mask, long words) const;
     void temper(float largest, float divisor) const;
-    long draw(const Ask& ask, float largest, long best) const;
 };
 
-// The largest logit, the lowest id that has it, and whether all are finite.
-Largest Row::largest(long* id) const {
+// The largest logit by what each block says, and the lowest id that has it; whether all are finite.
+template <class F> Largest Row::largest(long* id, F&& of_block) const {
     auto* found = (Largest*)scratch(0, blocks_of(vocab) * sizeof(Largest));
-    each_block(vocab, threads,
-               [&](long b, long begin, long end) { found[b] = largest_of(logits + begin, end - begin); });
+    each_block(vocab, threads, [&](long b, long begin, long end) { found[b] = of_block(begin, end); });
     Largest all = found[0];
     long at = 0;
     for (long b = 1; b < blocks_of(vocab); b++) {
@@ -144,6 +129,20 @@ Largest Row::largest(long* id) const {
     }
     for (*id = at * BLOCK; logits[*id] != all.value && *id + 1 < vocab;) ++*id;
     return all;
+}
+
+// Logits that the grammar forbids are minus infinity from now on. begin is a whole number of words.
+void allow(float* logits, long begin, long end, const Ask& ask) {
+    Bits lane;
+    for (int i = 0; i < LANES; i++) lane[i] = 1u << i;
+    for (long i = begin; i < end; i += 32) {
+        uint32_t allowed = i / 32 < ask.num_words ? ask.mask[i / 32] : 0;
+        if (allowed == 0xffffffff) continue;
+        for (long j = i; j < std::min(i + 32, end); j += LANES, allowed >>= LANES) {
+            Ints is_allowed = (lane & allowed) != 0;
+            store(logits + j, select(is_allowed, load(logits + j, end - j), broadcast(-INFINITY)), end - j);
+        }
+    }
 }
 
 // Counters of this thread, all zero between two uses.
@@ -184,17 +183,6 @@ void Row::process(const Ask& ask) const {
     }
 }
 
-void Row::allow(const uint32_t* mask, long words) const {
-    each_block(vocab, threads, [&](long, long begin, long end) {
-        for (long i = begin; i < end; i += 32) {
-            uint32_t allowed = i / 32 < words ? mask[i / 32] : 0;
-            if (allowed == 0xffffffff) continue;
-            for (long j = i; j < std::min(i + 32, end); j++)
-                logits[j] = allowed >> (j - i) & 1 ? logits[j] : -INFINITY;
-        }
-    });
-}
-
 void Row::temper(float largest, float divisor) const {
     each_block(vocab, threads, [&](long, long begin, long end) {
         for (long i = begin; i < end; i += LANES)
@@ -202,114 +190,134 @@ void Row::temper(float largest, float divisor) const {
     });
 }
 
+// The draw of one row, from its processed logits.
+struct Draw {
+    const Row& row;
+    const Ask& ask;
+    long blocks = blocks_of(row.vocab);
+    float* weights = ask.scored ? (float*)scratch(0, row.vocab * 4) : row.logits;
+    Above* parts = (Above*)scratch(1, blocks * sizeof(Above));
+    float* tops = (float*)scratch(2, blocks * COLUMNS * 4);  // the heaviest of each column of each block
+    double mass = 0;
+    long heaviest = 0;  // the first in the order: that of weight 1 whose id is lowest
+    bool cuts_mass = ask.top_p < 1, cuts_count = ask.top_k > 0 && ask.top_k < row.vocab;
+
+    void weigh(float largest);
+    long token() const;
+    float least() const;
+    Above above(Bound bound) const;
+    Winner race(Bound bound, uint64_t stream, Winner start) const;
+};
+
+double weigh_block(float* x, long count, float largest, float divisor, float* weights, float* tops, bool scored) {
+    Vec heaviest[COLUMNS / LANES] = {};
+    double mass = weigh(x, count, largest, divisor, [&](long i, Vec tempered, Vec weight) {
+        Vec& top = heaviest[i % COLUMNS / LANES];
+        top = larger(weight, top);
+        if (scored) store(x + i, tempered, count - i);
+        store(weights + i, weight, count - i);
+    });
+    memcpy(tops, heaviest, sizeof heaviest);
+    return mass;
+}
+
+void Draw::weigh(float largest) {
+    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
+        parts[b].mass = weigh_block(row.logits + begin, end - begin, largest, ask.divisor, weights + begin,
+                                    tops + b * COLUMNS, ask.scored);
+    });
+    for (long b = 0; b < blocks; b++) mass += parts[b].mass;
+    heaviest = (std::find(tops, tops + blocks * COLUMNS, 1.0f) - tops) / COLUMNS * BLOCK;
+    while (weights[heaviest] != 1.0f) heaviest++;
+}
+
+Above Draw::above(Bound bound) const {
+    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
+        Above all;
+        pieces(begin, end, bound,
+               [&](long from, long to, float least) { all += above_in(weights + from, to - from, least); });
+        parts[b] = all;
+    });
+    Above all;
+    for (long b = 0; b < blocks; b++) all += parts[b];
+    return all;
+}
+
 constexpr long NUCLEUS = 256;  // most nuclei are smaller
 
-long Row::draw(const Ask& ask, float largest, long best) const {
-    long blocks = blocks_of(vocab);
-    auto* weights = (float*)scratch(0, blocks * (BLOCK + COLUMNS) * 4);
-    float* tops = weights + blocks * BLOCK;  // of each column of each block
-    auto* masses = (Above*)scratch(1, blocks * sizeof(Above));
-    each_block(vocab, threads, [&](long b, long begin, long end) {
-        Vec heaviest[COLUMNS / LANES] = {};
-        masses[b].mass =
-            weigh(logits + begin, end - begin, largest, ask.divisor, [&](long i, Vec tempered, Vec weight) {
-                Vec& top = heaviest[i % COLUMNS / LANES];
-                top = larger(weight, top);
-                store(weights + begin + i, weight);
-                if (ask.scored && begin + i < end) store(logits + begin + i, tempered, end - begin - i);
-            });
-        memcpy(tops + b * COLUMNS, heaviest, sizeof heaviest);
-    });
-    double mass = 0;
-    for (long b = 0; b < blocks; b++) mass += masses[b].mass;
-
-    // How much lies before a bound.
-    auto before = [&](Bound bound) {
-        each_block(vocab, threads, [&](long b, long begin, long end) {
-            masses[b] = {};
-            pieces(begin, end, bound, [&](long from, long to, float least) {
-                Above found = above(weights + from, to - from, least);
-                masses[b].mass += found.mass;
-                masses[b].count += found.count;
-            });
-        });
-        Above all;
-        for (long b = 0; b < blocks; b++) {
-            all.mass += masses[b].mass;
-            all.count += masses[b].count;
-        }
-        return all;
-    };
-
-    long groups = blocks * COLUMNS;
-    // The least weight of the `count` heaviest is at least that of the `count` heaviest columns.
-    auto least_of = [&](long count) {
-        std::nth_element(tops, tops + count - 1, tops + groups, [](float a, float b) { return a > b; });
-        return tops[count - 1];
-    };
+// A weight that everybody who may be drawn has: the lower it is, the more tokens race in vain.
+float Draw::least() const {
     float least = 1.17549435e-38f;
-    bool cuts_mass = ask.top_p < 1, cuts_count = ask.top_k > 0 && ask.top_k < vocab;
     if (ask.min_p > 0) {
         float share = (float)ask.min_p;
         least = std::max(least, share < ask.min_p ? next_float(share) : share);
     }
-    if (cuts_count && ask.top_k <= groups) {
-        least = std::max(least, least_of(ask.top_k));
-    } else if (cuts_mass && NUCLEUS <= groups) {
-        float guess = least_of(NUCLEUS);
-        if (guess > least && before({guess, vocab}).mass > ask.top_p * mass) least = guess;
-    }
+    long count = cuts_count ? ask.top_k : cuts_mass ? NUCLEUS : 0, groups = blocks * COLUMNS;
+    if (count == 0 || count > groups) return least;
+    // That many columns have a token of at least this weight.
+    std::nth_element(tops, tops + count - 1, tops + groups, [](float a, float b) { return a > b; });
+    float guess = tops[count - 1];
+    return guess > least && (cuts_count || above({guess, row.vocab}).mass > ask.top_p * mass) ? guess : least;
+}
 
-    uint64_t stream = word(ask.seed, (uint64_t)ask.position);
-    Winner start = {0, best};
-    start.meet(1.0f, stream, best);
-    for (Bound bound = {least, vocab};;) {
-        int several = worth(threads, 4 * vocab);
-        auto* found = (Winner*)scratch(2, several * sizeof(Winner));
-        parallel(several, [&](int thread) {
-            Share share(blocks, thread, several);
-            Winner own = start;
-            pieces(share.begin * BLOCK, std::min(share.end * BLOCK, vocab), bound,
-                   [&](long from, long to, float least) { race(own, weights + from, from, to - from, least, stream); });
-            found[thread] = own;
+Winner Draw::race(Bound bound, uint64_t stream, Winner start) const {
+    int threads = worth(row.threads, 4 * row.vocab);
+    auto* found = (Winner*)scratch(3, threads * sizeof(Winner));
+    parallel(threads, [&](int thread) {
+        Share share(blocks, thread, threads);
+        Winner own = start;
+        pieces(share.begin * BLOCK, std::min(share.end * BLOCK, row.vocab), bound, [&](long from, long to, float least) {
+            race_in(own, weights + from, from, to - from, least, stream);
         });
-        Winner winner = start;
-        for (int i = 0; i < several; i++)
-            if (found[i].score > winner.score || (found[i].score == winner.score && found[i].id < winner.id))
-                winner = found[i];
-        if (!cuts_mass && !cuts_count) return winner.id;
-        bound = {weights[winner.id], winner.id};
-        Above others = before(bound);
-        if ((!cuts_mass || others.mass <= ask.top_p * mass) && (!cuts_count || others.count < ask.top_k))
-            return winner.id;
+        found[thread] = own;
+    });
+    for (int i = 0; i < threads; i++) start.meet(found[i]);
+    return start;
+}
+
+long Draw::token() const {
+    uint64_t stream = mixed(state(ask.seed, ask.position));
+    Winner start = {0, heaviest};
+    start.meet(1.0f, stream, heaviest);
+    for (Bound bound = {least(), row.vocab};;) {
+        long id = race(bound, stream, start).id;
+        if (!cuts_mass && !cuts_count) return id;
+        bound = {weights[id], id};
+        Above before = above(bound);
+        if ((!cuts_mass || before.mass <= ask.top_p * mass) && (!cuts_count || before.count < ask.top_k)) return id;
     }
 }
 
 bool is_changing(const Ask& ask) {
-    return ask.frequency != 0 || ask.presence != 0 || ask.repetition != 1 || ask.num_biases || ask.mask ||
+    return ask.frequency != 0 || ask.presence != 0 || ask.repetition != 1 || ask.num_biases ||
            (ask.num_stops && ask.position - ask.prompt_len < ask.min_new_tokens);
 }
 
 void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* finite) {
     long best;
-    Largest found = row.largest(&best);
-    *finite = found.is_finite;
+    auto of_block = [&](long begin, long end) { return largest_of(row.logits + begin, end - begin); };
+    Largest found = row.largest(&best, [&](long begin, long end) {
+        Largest before = of_block(begin, end);
+        if (!ask.mask) return before;
+        allow(row.logits, begin, end, ask);
+        return Largest{of_block(begin, end).value, before.is_finite};
+    });
     *token = 0;
-    if (!found.is_finite) return;
+    *finite = found.is_finite;
+    if (!*finite) return;
     if (is_changing(ask)) {
         row.process(ask);
-        if (ask.mask) row.allow(ask.mask, ask.num_words);
-        found = row.largest(&best);
-        if (found.value == -INFINITY) {  // nobody may be drawn
-            *finite = 0;
-            return;
-        }
+        found = row.largest(&best, of_block);
     }
+    *finite = found.value != -INFINITY;  // else nobody may be drawn
+    if (!*finite) return;
     if (ask.greedy) {
         if (ask.scored) row.temper(found.value, ask.divisor);
         *token = best;
     } else {
-        *token = row.draw(ask, found.value, best);
+        Draw draw = {row, ask};
+        draw.weigh(found.value);
+        *token = draw.token();
     }
 }
 

@@ -15,10 +15,11 @@ struct Leaders {
     int32_t* ids;
     float* values;
     long room, count = 0;
+    float bar = -INFINITY;  // what a newcomer has to reach
 
     // Called with ascending ids.
     void meet(int32_t id, float value) {
-        if (count == room && !(value > values[count - 1])) return;
+        if (count == room && !(value >= bar)) return;
         long at = count < room ? count++ : count - 1;
         for (; at > 0 && value > values[at - 1]; at--) {
             ids[at] = ids[at - 1];
@@ -26,6 +27,7 @@ struct Leaders {
         }
         ids[at] = id;
         values[at] = value;
+        if (count == room) bar = next_float(values[count - 1]);
     }
 };
 
@@ -57,9 +59,7 @@ Row::Row(const float* logits, long vocab, int threads) : logits(logits), vocab(v
 void Row::lead(Leaders& best) const {
     for (long i = 0; i < vocab; i += LANES) {
         long count = vocab - i < LANES ? vocab - i : LANES;
-        if (best.count == best.room && count == LANES &&
-            !any_reaches(load(logits + i) - largest - log_mass, next_float(best.values[best.room - 1])))
-            continue;
+        if (count == LANES && !any_at_most(broadcast(best.bar), load(logits + i) - largest - log_mass)) continue;
         for (long j = i; j < i + count; j++) best.meet((int32_t)j, logprob(j));
     }
 }

@@ -1,7 +1,7 @@
 // What a draw and log-probabilities share: blocks of a row, its largest logit, and the weights e^(x - largest).
 //
-// Here not even the instruction set can be seen in the bits: a weight is made of single roundings (no fma), and a sum
-// has 16 columns whatever the width of a vector. A row is worked on in blocks, whose sums are added in ascending order.
+// A row is worked on in blocks, whose sums are added in ascending order. A sum has 16 columns whatever the width of a
+// vector, so that not even the instruction set can be seen in the bits.
 #pragma once
 #include <math.h>
 
@@ -34,74 +34,95 @@ inline Vec load_or_never(const float* p, long count) {
     if (count >= LANES) return load(p);
     float lanes[LANES];
     for (float& lane : lanes) lane = -INFINITY;
-    if (count > 0) memcpy(lanes, p, count * 4);
+    memcpy(lanes, p, count * 4);
     return load(lanes);
 }
 
-inline bool any_reaches(Vec x, float least) {
+// Whether a <= b in any lane.
+inline bool any_at_most(Vec a, Vec b) {
 #if defined(__AVX512F__)
-    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(least), _CMP_GE_OQ) != 0;
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ) != 0;
 #elif defined(__AVX2__)
-    return _mm256_movemask_ps((__m256)(x >= least)) != 0;
+    return _mm256_movemask_ps((__m256)(a <= b)) != 0;
 #else
-    return most(x) >= least;
+    Ints mask = a <= b;
+    uint64_t words[2];
+    memcpy(words, &mask, sizeof words);
+    return words[0] | words[1];
 #endif
 }
 
 inline float next_float(float x) { return nextafterf(x, INFINITY); }
 
-inline Doubles widened(const float* p) {
-    HalfVec half;
-    memcpy(&half, p, sizeof half);
-    return __builtin_convertvector(half, Doubles);
+// The lower half of a vector (0), or the upper (1).
+inline Doubles widened(Vec x, int half) {
+#if defined(__AVX512F__)
+    return (Doubles)_mm512_cvtps_pd(half ? _mm512_extractf32x8_ps((__m512)x, 1) : _mm512_castps512_ps256((__m512)x));
+#else
+    HalfVec halves[2];
+    memcpy(halves, &x, sizeof x);
+    return __builtin_convertvector(halves[half], Doubles);
+#endif
 }
 
-struct Sum {
-    Doubles columns[COLUMNS / HALF] = {};
+constexpr int LINES = 4;  // of COLUMNS, added in float32
 
-    void add(int column, Vec x) {
-        float lanes[LANES];
-        store(lanes, x);
-        columns[column / HALF] += widened(lanes);
-        columns[column / HALF + 1] += widened(lanes + HALF);
-    }
-    double total() const {
-        double sum = 0;
-        for (const Doubles& column : columns)
-            for (int i = 0; i < HALF; i++) sum += column[i];
-        return sum;
-    }
-};
+// A sum of weights; each(i) is that of the elements from i on, LANES of them.
+template <class F> inline double sum_of(long count, F&& each) {
+    Doubles columns[2 * COLUMNS / LANES] = {};
+    auto add = [&](long i, long end) {
+        for (int c = 0; c < COLUMNS; c += LANES) {
+            Vec few = {};
+            for (long at = i + c; at < end; at += COLUMNS) few += each(at);
+            columns[2 * c / LANES] += widened(few, 0);
+            columns[2 * c / LANES + 1] += widened(few, 1);
+        }
+    };
+    long i = 0;
+    for (; i + LINES * COLUMNS <= count; i += LINES * COLUMNS) add(i, i + LINES * COLUMNS);
+    if (i < count) add(i, count);
+    double sum = 0;
+    for (const Doubles& column : columns)
+        for (int lane = 0; lane < HALF; lane++) sum += column[lane];
+    return sum;
+}
+
+// a * b + c with one rounding, also where no instruction does that.
+inline Vec fused(Vec a, Vec b, Vec c) {
+#if defined(__AVX2__) || defined(__aarch64__)
+    return fma(a, b, c);
+#else
+    Vec sums;  // the second rounding, from double, shows once in 2^29
+    for (int i = 0; i < LANES; i++) sums[i] = (float)((double)a[i] * b[i] + c[i]);
+    return sums;
+#endif
+}
 
 // e^y of y <= 0 within 2 ulp, exactly 1 at 0, and 0 where it would be below 1.7e-38.
 inline Vec weight(Vec y) {
     Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
-    Vec shifted = y * 1.44269504f + magic;
+    Vec shifted = fused(y, broadcast(1.44269504f), magic);
     Vec n = shifted - magic;
-    Vec r = y - n * 0.693145752f;  // this product is exact
-    r = r - n * 1.42860677e-6f;
-    Vec p = r * 1.9875691e-4f + 1.3981999e-3f;
-    p = p * r + 8.3334519e-3f;
-    p = p * r + 4.1665796e-2f;
-    p = p * r + 1.6666665e-1f;
-    p = p * r + 5.0000001e-1f;
-    p = p * (r * r) + (r + 1.0f);
+    Vec r = fused(n, broadcast(-0.693145752f), y);
+    r = fused(n, broadcast(-1.42860677e-6f), r);
+    Vec p = fused(r, broadcast(1.9875691e-4f), broadcast(1.3981999e-3f));
+    p = fused(p, r, broadcast(8.3334519e-3f));
+    p = fused(p, r, broadcast(4.1665796e-2f));
+    p = fused(p, r, broadcast(1.6666665e-1f));
+    p = fused(p, r, broadcast(5.0000001e-1f));
+    p = fused(p, r * r, r + 1.0f);
     Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
     return select(y < -87.0f, Vec{}, scaled);
 }
 
-// The sum of the weights of a block; put(i, tempered, weight) takes LANES elements at a time. Behind the last element
-// come weights of 0, up to a whole number of COLUMNS.
+// The sum of the weights of a block; put(i, tempered, weight) takes LANES elements at a time.
 template <class Put> inline double weigh(const float* x, long count, float largest, float divisor, Put&& put) {
-    Sum sum;
-    for (long i = 0; i < count; i += COLUMNS)
-        for (int c = 0; c < COLUMNS; c += LANES) {
-            Vec tempered = (load_or_never(x + i + c, count - i - c) - largest) / divisor;
-            Vec weights = weight(tempered);
-            sum.add(c, weights);
-            put(i + c, tempered, weights);
-        }
-    return sum.total();
+    return sum_of(count, [&](long i) {
+        Vec tempered = (load_or_never(x + i, count - i) - largest) / divisor;
+        Vec weights = weight(tempered);
+        put(i, tempered, weights);
+        return weights;
+    });
 }
 
 struct Largest {
