@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from stemma.core.types.grammar import Grammar
 from stemma.core.types.request import Request
 from tests.fake_engine import FakeEngine
-from tests.server.harness import END, MODEL, Json, events, fake_engine, house, on_a_port, says
+from tests.server.harness import END, MODEL, TEMPLATE, Json, events, fake_engine, house, on_a_port, says
 from tests.server.test_tools import ASKED, CALL, CHAT, PARSERS, TOOL
 
 HI: Json = {"messages": [{"role": "user", "content": "hi"}]}
@@ -154,10 +154,14 @@ def test_thoughts_are_free_and_come_first() -> None:
     is_thinking = {"chat_template_kwargs": {"enable_thinking": True}}
     asked = {"response_format": AS_SCHEMA}
     called = {"tools": [TOOL], "tool_choice": "required"}
-    assert form_of(asked) == {"type": "or", "elements": [thinking("<think>", content), content]}
+    either = {"type": "or", "elements": [thinking("<think>", content), content]}
+    assert form_of(asked, template=TEMPLATE) == either  # which knows no switch
+    assert held(CHAT, HI | asked) == Grammar("json_schema", json.dumps(SCHEMA))  # which must be switched on
     assert form_of(asked | is_thinking) == thinking("", content)
     calls = only(tag("get_weather", WEATHER))
     assert form_of(called | is_thinking) == thinking("", calls, excludes=["<tool_call>"])
+    quiet = held(CHAT, HI | asked | {"reasoning_effort": "none"}, template=TEMPLATE)
+    assert quiet == Grammar("json_schema", json.dumps(SCHEMA))
     for said in ("<think>so</think>\n\n", '{"b":'):
         going_on = {
             "messages": [*HI["messages"], {"role": "assistant", "content": said}],

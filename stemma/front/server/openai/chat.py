@@ -1,7 +1,7 @@
 """`/v1/chat/completions`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from stemma.front.server.openai.common import (
 )
 from stemma.front.server.openai.constraint import content_of, promise_of_message
 from stemma.front.server.openai.message import Telling, end_of, message_of, told_of
-from stemma.front.server.openai.prompt import is_answering, is_thinking, prompt_of_chat, tokens_of
+from stemma.front.server.openai.prompt import THINKING, is_thinking, may_think, prompt_of_chat, tokens_of
 from stemma.front.server.openai.schema import (
     ChatAnswer,
     ChatBody,
@@ -89,23 +89,40 @@ class Chat:
         wish = sampling_of(body, body.max_completion_tokens or body.max_tokens, None, self._defaults)
         chosen = self._chosen(body)
         names = chosen.names
-        prompt = prompt_of_chat(
-            self._service,
-            body.messages,
-            tools=body.tools if names else None,
-            continue_final_message=bool(body.continue_final_message),
-            add_generation_prompt=True,
-            chat_template_kwargs=body.chat_template_kwargs or {},
-            reasoning_effort=body.reasoning_effort,
-        )
+        prompt = self._prompt(body, names, {})
         spec = LogprobSpec(top=body.top_logprobs or 0) if body.logprobs else None
         last = body.messages[-1].get("content") if body.continue_final_message else ""
         said = last if isinstance(last, str) else ""
         form = self._form(body, prompt, said, names)
         content = content_of(body, wish)
-        promise = promise_of_message(content, chosen, self._calls, self._may_think(form, prompt, said))
+        thoughts = self._may_think(body, names, prompt, said, form) if content or chosen.must else None
+        promise = promise_of_message(content, chosen, self._calls, thoughts)
         tokens = tokens_of(self._service, prompt)
         return work_of(self._service, body, tokens, wish, promise, spec, body.rid, "messages", form.shown), form
+
+    def _prompt(self, body: ChatBody, names: Sequence[str], options: Mapping[str, object]) -> str:
+        return prompt_of_chat(
+            self._service,
+            body.messages,
+            tools=body.tools if names else None,
+            continue_final_message=bool(body.continue_final_message),
+            add_generation_prompt=True,
+            chat_template_kwargs={**(body.chat_template_kwargs or {}), **options},
+            reasoning_effort=body.reasoning_effort,
+        )
+
+    def _may_think(
+        self, body: ChatBody, names: Sequence[str], prompt: str, said: str, form: MessageForm
+    ) -> Thoughts | None:
+        """Thoughts are on where the prompt has begun one, or where to turn them on would not change the prompt."""
+        if self._thoughts is None:
+            return None
+        if form.is_thinking:
+            return Thoughts(self._thoughts, is_open=True)
+        is_off = body.reasoning_effort == "none" or not may_think(self._thoughts, prompt, said)
+        if is_off or self._prompt(body, names, THINKING) != prompt:
+            return None
+        return Thoughts(self._thoughts, is_open=False)
 
     def _chosen(self, body: ChatBody) -> Chosen:
         """The tools that may be called."""
@@ -116,11 +133,6 @@ class Chat:
                 "tools",
             )
         return chosen
-
-    def _may_think(self, form: MessageForm, prompt: str, said: str) -> Thoughts | None:
-        if self._thoughts is None or is_answering(self._thoughts, prompt, said):
-            return None
-        return Thoughts(self._thoughts, form.is_thinking)
 
     def _form(self, body: ChatBody, prompt: str, said: str, names: tuple[str, ...]) -> MessageForm:
         return MessageForm(

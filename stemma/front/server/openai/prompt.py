@@ -8,6 +8,8 @@ from stemma.front.text.formats import ThoughtFormat
 
 ROLES = ("system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root")
 
+THINKING: Mapping[str, object] = {"enable_thinking": True, "thinking": True}  # what templates call it
+
 Message = Mapping[str, object]
 
 
@@ -50,9 +52,9 @@ def is_thinking(format: ThoughtFormat, prompt: str, said: str) -> bool:
     return before.endswith(format.begin) or (format.is_forced and not before.endswith(format.end))
 
 
-def is_answering(format: ThoughtFormat, prompt: str, said: str) -> bool:
-    """Whether the prompt ends where no thought may begin: one is over, or the answer was begun."""
-    return not is_thinking(format, prompt, said) and (bool(said.strip()) or prompt.rstrip().endswith(format.end))
+def may_think(format: ThoughtFormat, prompt: str, said: str) -> bool:
+    """Whether a thought may begin where the prompt ends: none is over, and no answer was begun."""
+    return not said.strip() and not prompt.rstrip().endswith(format.end)
 
 
 def with_role(message: Message, at: int) -> dict[str, object]:
