@@ -28,7 +28,7 @@ def backend() -> Backend:
 
 @cache
 def compiled(grammar: Grammar) -> Compiled:
-    return backend().compile(grammar)
+    return backend().compile(grammar) or backend().load(grammar, backend().prepare(grammar))
 
 
 def takes(grammar: Grammar | None, text: str) -> bool:
