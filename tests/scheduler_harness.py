@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.config.engine import CacheConfig, ScheduleConfig
+from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Finish, Logprob, TokenChunk, Usage
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
@@ -31,6 +33,7 @@ def request(
     ignore_eos: bool = False,
     min_new_tokens: int = 0,
     stop_token_ids: tuple[int, ...] = (),
+    grammar: Grammar | None = None,
 ) -> Request:
     sampling = SamplingParams(
         max_new_tokens=max_new_tokens,
@@ -44,6 +47,7 @@ def request(
         output=pack(output),
         sampling=sampling,
         logprobs=None if logprobs_from is None else LogprobSpec(start=logprobs_from),
+        grammar=grammar,
         priority=priority,
         salt=salt,
     )
@@ -108,10 +112,11 @@ class Harness:
         seconds: Callable[[StepPlan], float] = lambda plan: 0.0,
         context: int = CONTEXT,
         schedule: ScheduleConfig | None = None,
+        parking: Parking | None = None,
     ):
         self.schedule = schedule or ScheduleConfig(max_running=8, max_queued=None, step_tokens=64)
         cache = CacheConfig(pages=pages, page_size=page_size, radix=radix)
-        self.scheduler = Scheduler(cache, self.schedule, context, VOCAB_SIZE, STOP_IDS, seed=1)
+        self.scheduler = Scheduler(cache, self.schedule, context, VOCAB_SIZE, STOP_IDS, seed=1, parking=parking)
         self.device = FakeDevice(
             pages, page_size, VOCAB_SIZE, self.schedule.max_running, self.schedule.step_tokens, fault, seconds
         )
@@ -137,7 +142,8 @@ class Harness:
                 self.land(all_of_them=True)
             self.flying.append(self.device.launch(plan, self.scheduler.masks() if plan.is_masked else {}))
         else:
-            assert self.flying or not self.scheduler.has_work, "there is work, nothing flies, and nobody computes"
+            waits = self.scheduler.parking or not self.scheduler.has_work
+            assert self.flying or waits, "there is work, nothing flies, and nobody computes"
         self.listen(self.scheduler.drain())
         self.land(all_of_them=plan is None)
         self.check()

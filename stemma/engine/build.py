@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 from stemma.control.grammar.compiler import Compiler
 from stemma.control.grammar.forced import Speller
 from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.tokens import read_tokens
 from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.base.clock import process_seconds
@@ -59,5 +59,8 @@ def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None])
     """Where requests wait for the grammars that bind them."""
     vocabulary = Vocabulary.from_folder(config.tokenizer_path, spec.vocab_size, spec.stop_ids)
     compiler = Compiler(vocabulary, config.backend, config.compile_seconds, wake)
-    load = partial(Speller, vocabulary.tokenizer_json) if config.jump_forward else None
-    return Parking(compiler, load, wake, spec.vocab_size, spec.stop_ids)
+
+    def load() -> Speller:
+        return Speller(read_tokens(vocabulary.tokenizer_json, vocabulary.size))
+
+    return Parking(compiler, load if config.jump_forward else None, wake, vocabulary.size, vocabulary.stop_ids)

@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import takewhile
 from math import inf
 
 import msgspec
@@ -37,8 +38,8 @@ class Constraint:
         self._speller = speller  # None: all is drawn, nothing is given
         self._words = words  # of whoever is masked
         self._ends = ends
-        self._eos = eos
         self._more_ends = [id for id in ends if id not in eos]
+        self._never_early = [*eos, *self._more_ends]
         self._given: array[int] = array("i")  # places in the answer that nobody drew, ascending
 
     @property
@@ -60,7 +61,7 @@ class Constraint:
             self.verdict = Finish(reason="error", code=error.status, detail=error.message)
             return None
         if not may_end or not self._ends:
-            for id in self._eos:
+            for id in self._never_early:
                 words[id >> 5] &= ~np.uint32(1 << (id & 31))
         elif self._more_ends and self._matcher.is_complete:
             for id in self._more_ends:
@@ -70,29 +71,32 @@ class Constraint:
         if self._matcher.is_complete:
             self.verdict = Finish(reason="stop")
         else:
-            self.verdict = Finish(reason="error", code=400, detail="the grammar can go on with no token of this model")
+            text = "the grammar can go on with no token that may be drawn here; is min_new_tokens too large for it?"
+            self.verdict = Finish(reason="error", code=400, detail=text)
         return None
 
     def jump(self, known: "array[int]", answer: int, is_new: bool, most: int) -> int:
-        """Give what is forced next: put at most so many tokens at the end of `known`; returns how many are new.
+        """Give what is forced next: put tokens at the end of `known`, at most so many more; returns how many.
 
         The answer begins at `answer`. `is_new`: nobody was told of the last token, so that it may be replaced.
-        A token that ends the answer is never given: whether it may come is settled where tokens are drawn.
+        Whether a token that ends the answer may come is settled where tokens are drawn: none is given.
         """
-        forced = self._matcher.forced() if self._speller is not None and most > 0 else b""
-        if self._speller is None or len(forced) < 2:
+        if self._speller is None or most <= 0 or len(forced := self._matcher.forced()) < 2:
             return 0
-        replaced, tokens = self._speller.spell(known, is_new, forced)
-        end = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))
-        tokens = tokens[: min(end, most + replaced)]
-        if replaced and not self._respell(known, answer, tokens):
+        replaced, tokens = self._speller.spell(known, is_new, forced, most)
+        if not tokens or any(token in self._ends for token in tokens):
             return 0
-        if not replaced:
-            tokens = tokens[: self._accepted(tokens)]
+        if replaced:  # come to this place anew
+            matcher = self._compiled.matcher()
+            if not all(map(matcher.accept, [*known[answer:-1], *tokens])):
+                return 0
+            self._matcher = matcher
+        else:
+            tokens = list(takewhile(self._matcher.accept, tokens))
         del known[len(known) - replaced :]
         self._given.extend(range(len(known) + replaced - answer, len(known) + len(tokens) - answer))
         known.extend(tokens)
-        return len(tokens) - replaced
+        return len(tokens)
 
     def given(self, output: int) -> int:
         """How many of the first `output` tokens nobody drew."""
@@ -112,16 +116,3 @@ class Constraint:
                 chosen = tuple(0.0 if token == id else -inf for id in spec.token_ids)
                 found.append(Logprob(token, 0.0, ((token, 0.0),) if spec.top else (), chosen))
         return found
-
-    def _accepted(self, tokens: list[int]) -> int:
-        return next((at for at, token in enumerate(tokens) if not self._matcher.accept(token)), len(tokens))
-
-    def _respell(self, known: "array[int]", answer: int, tokens: list[int]) -> bool:
-        """Come to the place after `tokens` anew, which take the place of the last known one. False: no way."""
-        if self._speller is None or not self._speller.covers(known[-1], tokens):
-            return False
-        matcher = self._compiled.matcher()
-        if not all(map(matcher.accept, [*known[answer:-1], *tokens])):
-            return False
-        self._matcher = matcher
-        return True
