@@ -1,16 +1,16 @@
-"""How near are the native ops to the machine's limit, and how far from plain torch? Shapes of Qwen3-0.6B, bfloat16.
+"""How near are native products to the machine's limit, and how far from plain torch? Shapes of Qwen3-0.6B, bfloat16.
 
     python -m benchmarks.native_ops [threads] [kernels]
 
-One line for each op and number of rows: bytes that must be read, milliseconds of both bodies (medians of alternated
-runs), and the read bandwidth of the same run.
+One line for each format of weights, shape and number of rows: bytes of the matrix, milliseconds (medians of alternated
+runs; plain torch computes in bfloat16), and the read bandwidth of the same run.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
@@ -18,14 +18,14 @@ from torch import Tensor
 from benchmarks.facts import report
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
+from stemma.core.config.quant import Format
 from stemma.core.config.resolve import runnable
-from stemma.device.ops.table import ops_of
-
-Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+from stemma.device.ops.matrix import Matrix, empty_matrix
+from stemma.device.ops.table import Ops, ops_of
 
 SHAPES = {"qkv": (4096, 1024), "output": (1024, 2048), "gate_up": (6144, 1024), "down": (1024, 3072)}
 LAYERS = 12  # more than any cache holds
-ROWS = (1, 8, 32, 512)
+ROWS = (1, 4, 32, 512)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -34,9 +34,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def applied(linear: Linear, x: Tensor, weights: Sequence[Tensor]) -> float:
-    """Seconds for all weights, one after the other."""
-    return seconds(lambda: [linear(x, weight, None) for weight in weights])
+def applied(ops: Ops, x: Tensor, matrices: Sequence[Matrix]) -> float:
+    """Seconds for all matrices, one after the other."""
+    return seconds(lambda: [ops.linear(x, matrix, None) for matrix in matrices])
+
+
+def laid(ops: Ops, format: Format, weight: Tensor) -> Matrix:
+    outputs, inputs = weight.shape
+    matrix = empty_matrix(format, outputs, inputs, weight.dtype)
+    ops.lay(matrix, 0, weight)
+    return matrix
 
 
 def read_gigabytes_per_second() -> float:
@@ -50,27 +57,30 @@ def main(threads: int, kernels: Kernels) -> None:
     bandwidth = read_gigabytes_per_second()
     for name, shape in SHAPES.items():
         weights = [torch.randn(shape).bfloat16() for _ in range(LAYERS)]
-        packed = [native.pack(weight.clone()) for weight in weights]
+        torchs = [laid(plain, "plain", weight) for weight in weights]
+        ours = {format: [laid(native, format, weight) for weight in weights] for format in get_args(Format)}
         for rows in ROWS:
             x = torch.randn(rows, shape[1]).bfloat16()
             runs = [
-                (applied(native.linear, x, packed), applied(plain.linear, x, weights))
+                [applied(plain, x, torchs), *(applied(native, x, matrices) for matrices in ours.values())]
                 for _ in range(3 if rows > 32 else 7)
             ]
-            ours, theirs = (median(column) / LAYERS for column in zip(*runs, strict=True))
-            report(
-                "native_ops",
-                op=f"linear {name}",
-                kernels=kernels,
-                threads=threads,
-                rows=rows,
-                megabytes=round(weights[0].nbytes / 1e6, 2),
-                native_ms=round(ours * 1e3, 3),
-                torch_ms=round(theirs * 1e3, 3),
-                gigabytes_per_second=round(weights[0].nbytes / ours / 1e9, 1),
-                read_limit=round(bandwidth, 1),
-                gigaflops=round(2 * rows * shape[0] * shape[1] / ours / 1e9),
-            )
+            theirs, *each = (median(column) / LAYERS for column in zip(*runs, strict=True))
+            for (format, matrices), took in zip(ours.items(), each, strict=True):
+                report(
+                    "native_ops",
+                    op=f"linear {name}",
+                    format=format,
+                    kernels=kernels,
+                    threads=threads,
+                    rows=rows,
+                    megabytes=round(matrices[0].store.nbytes / 1e6, 2),
+                    native_ms=round(took * 1e3, 3),
+                    torch_ms=round(theirs * 1e3, 3),
+                    gigabytes_per_second=round(matrices[0].store.nbytes / took / 1e9, 1),
+                    read_limit=round(bandwidth, 1),
+                    gigaflops=round(2 * rows * shape[0] * shape[1] / took / 1e9),
+                )
 
 
 if __name__ == "__main__":

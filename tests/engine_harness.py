@@ -15,6 +15,7 @@ from stemma.core.config.engine import (
     ScheduleConfig,
 )
 from stemma.core.config.families import read_model_spec
+from stemma.core.config.quant import Format
 from stemma.core.types.control import Chunks, FromEngine, Stats, ToEngine
 from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Finish, Logprob, Usage
@@ -129,6 +130,7 @@ def engine_config(
     context: int = 256,
     body: Body = BODIES[0],
     jump_forward: bool = True,
+    weights: Format = "plain",
 ) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
@@ -147,7 +149,12 @@ def engine_config(
         ),
         grammar=GrammarConfig(tokenizer_path=str(folder), jump_forward=jump_forward),
         device=DeviceConfig(
-            dtype=dtype, kv_dtype=dtype, threads=threads, kernels=body.kernels, attention=body.attention
+            dtype=dtype,
+            weights=weights,
+            kv_dtype=dtype,
+            threads=threads,
+            kernels=body.kernels,
+            attention=body.attention,
         ),
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import CacheConfig, DeviceConfig, EngineConfig, ScheduleConfig
 from stemma.core.config.families import read_model_spec
+from stemma.core.config.quant import Format
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.batch import ForwardBatch
@@ -19,7 +20,12 @@ from tests.spans import Span, together
 
 
 def engine_config(
-    folder: Path | str, context: int, dtype: Any = "float32", load_format: Any = "auto", body: Body = BODIES[0]
+    folder: Path | str,
+    context: int,
+    dtype: Any = "float32",
+    load_format: Any = "auto",
+    body: Body = BODIES[0],
+    weights: Format = "plain",
 ) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
@@ -29,7 +35,9 @@ def engine_config(
         seed=0,
         cache=CacheConfig(pages=64, page_size=16),
         schedule=ScheduleConfig(max_running=16, max_queued=None, step_tokens=512),
-        device=DeviceConfig(dtype=dtype, kv_dtype=dtype, kernels=body.kernels, attention=body.attention),
+        device=DeviceConfig(
+            dtype=dtype, weights=weights, kv_dtype=dtype, kernels=body.kernels, attention=body.attention
+        ),
     )
 
 

@@ -29,7 +29,7 @@ ROOMS = {
     "control/grammar": Room(NOUNS, 1900),
     "device/ops": Room(NOUNS, 1200),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
-    "device/weights": Room(("core/base", "core/config"), 730),
+    "device/weights": Room(("core/base", "core/config", "device/ops"), 730),
     "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 360),
     "device/layers": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/kv"), 1640),
     "device/models": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/layers"), 470),

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from stemma.device.ops.table import Ops, ops_of
 from tests.bodies import NATIVE, Body
+from tests.matrices import REFERENCE, laid
 
 WIDTHS = (1, 10, 80, 100, 517)
 CROWDS = (1, 2, 3, 5, 6, 7, 13, 50)
-REFERENCE = ops_of("reference")
 
 every_body = pytest.mark.parametrize("body", NATIVE, ids=str)
 every_type = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -45,49 +45,6 @@ def assert_like_the_reference(op: Callable[[Ops, Tensor], Tensor], body: Body, x
 @every_body
 @every_type
 @every_width
-@pytest.mark.parametrize("outputs", [64, 97, 1000])
-def test_linear(body: Body, dtype: torch.dtype, width: int, outputs: int) -> None:
-    weight, bias = random(outputs, width, dtype=dtype, seed=1), random(outputs, dtype=dtype, seed=2)
-    for chosen in (None, bias):
-        assert_like_the_reference(
-            lambda ops, x, b=chosen: ops.linear(x, ops.pack(weight.clone()), b),  # type: ignore[misc]
-            body,
-            random(CROWDS[-1], width, dtype=dtype),
-        )
-
-
-@every_body
-@every_type
-def test_a_large_product_is_shared_among_threads(body: Body, dtype: torch.dtype) -> None:
-    weight = random(3000, 700, dtype=dtype, seed=1)
-    packed = ops_of(body.kernels).pack(weight.clone())
-    assert_like_the_reference(
-        lambda ops, x: ops.linear(x, weight if ops is REFERENCE else packed, None),
-        body,
-        random(CROWDS[-1], 700, dtype=dtype),
-    )
-
-
-@every_body
-@every_type
-@every_width
-def test_a_packed_table_gives_its_rows(body: Body, dtype: torch.dtype, width: int) -> None:
-    table, ops = random(97, width, dtype=dtype), ops_of(body.kernels)
-    packed = ops.pack(table.clone())
-    assert packed.shape == table.shape
-    tokens = torch.tensor([96, 0, 63, 64, 0])
-    assert torch.equal(ops.embed(tokens, packed), table[tokens])
-
-
-def test_a_matrix_of_whole_panels_is_packed_where_it_lies() -> None:
-    for body in NATIVE:
-        weight = random(128, 34, dtype=torch.bfloat16)
-        assert ops_of(body.kernels).pack(weight).data_ptr() == weight.data_ptr()
-
-
-@every_body
-@every_type
-@every_width
 def test_add_rms_norm(body: Body, dtype: torch.dtype, width: int) -> None:
     weight = random(width, dtype=dtype, seed=1)
     for part, factor in ((0, 2), (1, 2), (0, None), (1, None)):
@@ -104,16 +61,6 @@ def test_add_rms_norm(body: Body, dtype: torch.dtype, width: int) -> None:
 def test_take(body: Body, dtype: torch.dtype, width: int) -> None:
     x, places = random(CROWDS[-1], width, dtype=dtype), torch.tensor([49, 0, 7, 7])
     assert torch.equal(ops_of(body.kernels).take(x, places), x[places])
-
-
-@every_body
-@every_type
-def test_logits_stay_in_float32(body: Body, dtype: torch.dtype) -> None:
-    weight, ops, x = random(97, 80, dtype=dtype, seed=1), ops_of(body.kernels), random(CROWDS[-1], 80, dtype=dtype)
-    found = ops.logits(x, ops.pack(weight.clone()))
-    torch.testing.assert_close(found, x.double().matmul(weight.double().T).float(), atol=3e-5, rtol=0)
-    for rows in CROWDS:
-        assert torch.equal(ops.logits(x[-rows:], ops.pack(weight.clone())), found[-rows:])
 
 
 @every_body
@@ -150,7 +97,7 @@ def test_extreme_numbers_pass_as_they_are(body: Body, dtype: torch.dtype) -> Non
     found = ops.gated(torch.cat([gate, torch.ones_like(gate)]).unsqueeze(0), "silu")[0]
     assert found[0].isnan() and found[1] == torch.inf and found[2].isnan()
     assert found[3] == 100 and found[4].abs() < 1e-35 and found[5] == 0
-    weight = ops.pack(torch.ones(70, 6, dtype=dtype))
+    weight = laid(torch.ones(70, 6, dtype=dtype), ops)
     product = ops.linear(torch.stack([gate, torch.ones_like(gate)]), weight, None)
     assert product[0].isnan().all() and torch.equal(product[1], torch.full((70,), 6.0, dtype=dtype))
     normed, _ = ops.add_rms_norm(gate.unsqueeze(0), gate.unsqueeze(0), torch.ones_like(gate), 1e-6)

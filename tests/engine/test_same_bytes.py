@@ -2,10 +2,12 @@
 
 import random
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from stemma.core.config.engine import DType
+from stemma.core.config.engine import DType, EngineConfig
+from stemma.core.config.quant import Format, Quantization
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import StepPlan
@@ -15,9 +17,12 @@ from tests.checkpoints import tiny_checkpoint
 from tests.engine_harness import DrivenEngine, Outcome, engine_config, request
 
 DTYPES: list[DType] = ["float32", "bfloat16"]
-Case = tuple[Body, DType]
-CASES: list[Case] = [(body, dtype) for body in BODIES[:2] for dtype in DTYPES]  # the reference, the best that runs here
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+Case = tuple[Body, DType, Format]
+CASES: list[Case] = [
+    *((body, dtype, "plain") for body in BODIES[:2] for dtype in DTYPES),  # the reference, the best that runs here
+    *((BODIES[:2][-1], "bfloat16", format) for format in get_args(Quantization)),
+]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +53,19 @@ def bytes_of(outcomes: dict[str, Outcome]) -> dict[str, tuple[object, ...]]:
     return {id: outcome.bytes for id, outcome in sorted(outcomes.items())}
 
 
+def config_of(folder: Path, case: Case, **options: Any) -> EngineConfig:
+    return engine_config(folder, body=case[0], dtype=case[1], weights=case[2], **options)
+
+
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> dict[Case, dict[str, tuple[object, ...]]]:
     """Each request by itself, its prompt in one chunk, in an engine that caches nothing: what all others must equal."""
     answers: dict[Case, dict[str, tuple[object, ...]]] = {}
-    for body, dtype in CASES:
-        engine = DrivenEngine(engine_config(folder, body=body, dtype=dtype, radix=False, step_tokens=256))
-        answers[body, dtype] = {}
+    for case in CASES:
+        engine = DrivenEngine(config_of(folder, case, radix=False, step_tokens=256))
+        answers[case] = {}
         for one in requests():
-            answers[body, dtype] |= bytes_of(engine.run([one]))
+            answers[case] |= bytes_of(engine.run([one]))
         assert engine.stats().mixed_steps == 0
     return answers
 
@@ -64,7 +73,7 @@ def alone(folder: Path) -> dict[Case, dict[str, tuple[object, ...]]]:
 @every_case
 @pytest.mark.parametrize("threads", [1, 2])
 def test_batched(folder: Path, alone: dict[Case, dict[str, object]], case: Case, threads: int) -> None:
-    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], threads=threads))
+    engine = DrivenEngine(config_of(folder, case, threads=threads))
     assert bytes_of(engine.run(requests())) == alone[case]
     assert engine.stats().mixed_steps > 0
 
@@ -72,7 +81,7 @@ def test_batched(folder: Path, alone: dict[Case, dict[str, object]], case: Case,
 @every_case
 @pytest.mark.parametrize("step_tokens", [1, 7, 16, 33])
 def test_chunked(folder: Path, alone: dict[Case, dict[str, object]], case: Case, step_tokens: int) -> None:
-    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], step_tokens=step_tokens, max_running=4))
+    engine = DrivenEngine(config_of(folder, case, step_tokens=step_tokens, max_running=4))
     spans: list[int] = []
     launch = engine.loop.executor.launch
 
@@ -89,9 +98,7 @@ def test_chunked(folder: Path, alone: dict[Case, dict[str, object]], case: Case,
 @every_case
 @pytest.mark.parametrize("page_size", [1, 16])
 def test_warm(folder: Path, alone: dict[Case, dict[str, object]], case: Case, page_size: int) -> None:
-    engine = DrivenEngine(
-        engine_config(folder, body=case[0], dtype=case[1], pages=1024 // page_size, page_size=page_size)
-    )
+    engine = DrivenEngine(config_of(folder, case, pages=1024 // page_size, page_size=page_size))
     cold, warm = engine.run(requests()), engine.run(requests())
     assert bytes_of(cold) == alone[case]
     assert bytes_of(warm) == alone[case]
@@ -102,7 +109,7 @@ def test_warm(folder: Path, alone: dict[Case, dict[str, object]], case: Case, pa
 @every_case
 @pytest.mark.parametrize("depth", [1, 2])
 def test_preempted(folder: Path, alone: dict[Case, dict[str, object]], case: Case, depth: int) -> None:
-    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], pages=14, conservativeness=0, depth=depth))
+    engine = DrivenEngine(config_of(folder, case, pages=14, conservativeness=0, depth=depth))
     outcomes = engine.run(requests())
     assert bytes_of(outcomes) == alone[case]
     assert sum(outcome.usage.retractions for outcome in outcomes.values()) > 0
@@ -110,14 +117,14 @@ def test_preempted(folder: Path, alone: dict[Case, dict[str, object]], case: Cas
 
 @every_case
 def test_overlapped(folder: Path, alone: dict[Case, dict[str, object]], case: Case) -> None:
-    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1], depth=2))
+    engine = DrivenEngine(config_of(folder, case, depth=2))
     assert bytes_of(engine.run(requests())) == alone[case]
     assert engine.stats().most_in_flight == 2
 
 
 @every_case
 def test_on_other_pages(folder: Path, alone: dict[Case, dict[str, object]], case: Case) -> None:
-    engine = DrivenEngine(engine_config(folder, body=case[0], dtype=case[1]))
+    engine = DrivenEngine(config_of(folder, case))
     before = [request(f"x{i}", [i + 1] * (17 * i + 5)) for i in range(6)]  # leaves the free list in another order
     engine.run(before)
     assert bytes_of(engine.run(requests())) == alone[case]

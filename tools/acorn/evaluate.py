@@ -39,11 +39,11 @@ class Score:
         return self.right / self.asked
 
 
-def stemma_engine(folder: Path) -> Generate:
+def stemma_engine(folder: Path, quantization: str | None = None) -> Generate:
     """Answers from Stemma."""
     from stemma import Engine
 
-    engine = Engine(model_path=str(folder))
+    engine = Engine(model_path=str(folder), quantization=quantization)
     sampling = {"temperature": 0, "max_new_tokens": NEW_TOKENS}
     return lambda prompts: [answer["text"] for answer in engine.generate(list(prompts), sampling)]
 

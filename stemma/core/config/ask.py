@@ -14,6 +14,7 @@ from stemma.core.base.errors import ConfigError
 from stemma.core.config.chat import ReasoningParser, ToolCallParser
 from stemma.core.config.engine import Attention, GrammarBackend, Kernels, Policy
 from stemma.core.config.field import Note, Option, Value, by_name, options_of
+from stemma.core.config.quant import Quantization
 
 LoadFormat = Literal["auto", "safetensors", "dummy"]
 AskedType = Literal["auto", "half", "float16", "bfloat16", "float", "float32"]
@@ -31,6 +32,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     tokenizer_path: Annotated[str | None, Note("folder of the tokenizer, if it is not the model's", "model")] = None
     load_format: Annotated[LoadFormat, Note("dummy: random weights, from config.json alone", "model")] = "auto"
     dtype: Annotated[AskedType, Note("type of weights and activations; auto: the checkpoint's", "model")] = "auto"
+    quantization: Annotated[
+        Quantization | None, Note("keep matrices in fewer bits, packed while they are loaded", "model")
+    ] = None
     context_length: Annotated[
         int | None, Note("most tokens of prompt and answer together", "model", low=1, high=1 << 27, size=True)
     ] = None

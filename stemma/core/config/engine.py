@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from stemma.core.config.model import ModelSpec
+from stemma.core.config.quant import Format
 
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
@@ -43,7 +44,8 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
     """Where and how the numbers are computed."""
 
     device: str = "cpu"
-    dtype: DType = "bfloat16"  # of weights and activations
+    dtype: DType = "bfloat16"  # of activations, and of weights that are kept as they are
+    weights: Format = "plain"
     kv_dtype: DType = "bfloat16"
     kernels: Kernels = "reference"
     attention: Attention = "reference"

@@ -12,7 +12,14 @@ from msgspec import Struct
 from stemma.core.base.errors import ConfigError
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.engine import EngineConfig
-from stemma.core.config.model import DTYPE_BYTES, kv_bytes_per_token, parameter_count, rotary_table_bytes
+from stemma.core.config.model import (
+    DTYPE_BYTES,
+    kv_bytes_per_token,
+    matrix_shapes,
+    parameter_count,
+    rotary_table_bytes,
+)
+from stemma.core.config.quant import weight_bytes
 
 RUNTIME_BYTES = 151 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
 HEAD_ROWS = 64  # the head is applied to so many rows at a time: a large vocabulary's logits are wide
@@ -94,12 +101,13 @@ def _fixed_lines(config: EngineConfig) -> Sequence[Line]:
 
 
 def _weights_lines(config: EngineConfig) -> Iterator[Line]:
-    parameters, dtype, stored = parameter_count(config.model), config.device.dtype, config.model.dtype
+    parameters, stored = parameter_count(config.model), config.model.dtype
+    dtype, format = config.device.dtype, config.device.weights
     yield Line(
         name="weights",
-        bytes=parameters * DTYPE_BYTES[dtype],
-        how=f"{parameters:,} parameters in {dtype}",
-        option="--dtype",
+        bytes=weight_bytes(format, config.model, dtype),
+        how=f"{parameters:,} parameters in {dtype if format == 'plain' else format}",
+        option="--quantization",
     )
     if config.load_format != "dummy":
         yield Line(
@@ -138,10 +146,17 @@ def _step_line(config: EngineConfig) -> Line:
     feed_forward = (3 if config.device.is_native else 5) * tokens * spec.intermediate * width
     return Line(
         name="largest step",
-        bytes=bypass + max(feed_forward, _attention_bytes(config)),
+        bytes=bypass + max(feed_forward, _attention_bytes(config)) + _quantised_bytes(config),
         how=f"{tokens:,} tokens through the widest layer",
         option="--chunked-prefill-size",
     )
+
+
+def _quantised_bytes(config: EngineConfig) -> int:
+    """The rows of the widest product, as its kernel wants them: in two bytes for each number, or in one."""
+    if config.device.weights == "plain":
+        return 0
+    return 2 * config.schedule.step_tokens * max(inputs for _, inputs in matrix_shapes(config.model))
 
 
 def _attention_bytes(config: EngineConfig) -> int:

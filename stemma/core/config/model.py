@@ -76,12 +76,24 @@ def rotary_table_bytes(spec: ModelSpec, context: int) -> int:
     return context * spec.rotary_width * 4
 
 
+def matrix_shapes(spec: ModelSpec) -> dict[tuple[int, int], int]:
+    """How many matrices have these outputs and inputs, as kernels see them: merged ones are one, a tied head none."""
+    q_width, kv_width = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    shapes = [(q_width + 2 * kv_width, spec.hidden), (spec.hidden, q_width)]
+    shapes += [(2 * spec.intermediate, spec.hidden), (spec.hidden, spec.intermediate)]
+    shapes = shapes * spec.layers + [(spec.vocab_size, spec.hidden)] * (1 if spec.tied else 2)
+    return {shape: shapes.count(shape) for shape in dict.fromkeys(shapes)}
+
+
+def vector_elements(spec: ModelSpec) -> int:
+    """Elements of all norms and biases."""
+    q_width, kv_width = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    layer = (q_width + 2 * kv_width) * spec.qkv_bias + spec.hidden * spec.output_bias
+    layer += 2 * spec.head_dim * spec.qk_norm + (2 * spec.intermediate + spec.hidden) * spec.mlp_bias
+    return spec.layers * (layer + 2 * spec.hidden) + spec.hidden
+
+
 def parameter_count(spec: ModelSpec) -> int:
     """Elements of all weights; a tied head counts once."""
-    q_width, kv_width = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    attention = spec.hidden * (2 * q_width + 2 * kv_width)
-    attention += (q_width + 2 * kv_width) * spec.qkv_bias + spec.hidden * spec.output_bias
-    attention += 2 * spec.head_dim * spec.qk_norm
-    mlp = 3 * spec.hidden * spec.intermediate + (2 * spec.intermediate + spec.hidden) * spec.mlp_bias
-    embeddings = spec.vocab_size * spec.hidden * (1 if spec.tied else 2)
-    return embeddings + spec.layers * (attention + mlp + 2 * spec.hidden) + spec.hidden
+    matrices = sum(outputs * inputs * count for (outputs, inputs), count in matrix_shapes(spec).items())
+    return matrices + vector_elements(spec)

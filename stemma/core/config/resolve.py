@@ -32,6 +32,7 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.config.ledger import Ledger, ledger_of
 from stemma.core.config.machine import Machine
 from stemma.core.config.model import ModelSpec, kv_bytes_per_token
+from stemma.core.config.quant import Format
 from stemma.core.config.serve import ServeConfig
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ _TYPES: dict[str, DType] = {
 
 
 # What kernels need; those that are not here run everywhere.
-_NEEDS = {"avx512_bf16": "avx512_bf16", "avx512": "avx512bw", "avx2": "avx2"}
+_NEEDS = {"avx512_bf16": ("avx512_bf16", "avx512_vnni"), "avx512": ("avx512bw",), "avx2": ("avx2",)}
 
 
 class Reason(Struct, frozen=True):
@@ -148,6 +149,7 @@ def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> Devic
         device=notes.take("device", ("cpu", "the only one that is served")),
         dtype=dtype,
         kv_dtype=kv_dtype,
+        weights=notes.take("weights", _weights(ask, dtype, kernels)),
         kernels=kernels,
         attention=notes.take("attention", _attention(ask, kernels)),
         threads=notes.take("threads", _threads(ask, machine)),
@@ -172,7 +174,7 @@ def _kv_dtype(ask: Ask, dtype: DType) -> tuple[DType, str]:
 
 def runnable(machine: Machine) -> list[Kernels]:
     """Native kernels whose instructions this processor has, the best first."""
-    return [name for name in get_args(Kernels)[:-1] if name not in _NEEDS or machine.has(_NEEDS[name])]
+    return [name for name in get_args(Kernels)[:-1] if all(map(machine.has, _NEEDS.get(name, ())))]
 
 
 def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: DType) -> tuple[Kernels, str]:
@@ -189,6 +191,13 @@ def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: DType) -> tuple
             f"kernels: this processor lacks instructions of {ask.kernels}; it has those of {', '.join(can_run)}"
         )
     return ask.kernels, ASKED
+
+
+def _weights(ask: Ask, dtype: DType, kernels: Kernels) -> tuple[Format, str]:
+    if ask.quantization is None:
+        return "plain", f"in {dtype}, as nothing else was asked for"
+    bits = 8 if "avx512_vnni" in _NEEDS.get(kernels, ()) else 64 if kernels == get_args(Kernels)[-1] else 16
+    return ask.quantization, f"{ASKED}; {kernels} kernels compute its sums in products of {bits} bits, exactly"
 
 
 def _attention(ask: Ask, kernels: Kernels) -> tuple[Attention, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from stemma.core.config.model import ModelSpec
+from stemma.core.config.quant import Format
 from stemma.device.attention.backend import AttentionBackend
 from stemma.device.layers.rope import Rotary
 from stemma.device.ops.table import Ops
@@ -19,3 +20,4 @@ class Build:
     attention: AttentionBackend
     rotary: Rotary
     dtype: torch.dtype
+    format: Format  # of matrices

@@ -6,6 +6,7 @@ Shapes: T tokens, I inputs, O outputs.
 from torch import Tensor, nn
 
 from stemma.device.layers.build import Build
+from stemma.device.ops.matrix import empty_matrix
 from stemma.device.weights.places import weight
 
 
@@ -15,29 +16,21 @@ class Linear(nn.Module):
     def __init__(self, build: Build, inputs: int, *parts: int, bias: bool = False):
         super().__init__()
         self.parts = parts
-        self.weight = weight(build.dtype, sum(parts), inputs)
+        self.weight = empty_matrix(build.format, sum(parts), inputs, build.dtype)
         self.bias = weight(build.dtype, sum(parts)) if bias else None
-        self._linear, self._pack = build.ops.linear, build.ops.pack
-
-    def pack(self) -> None:
-        """Lay the matrix out for the kernel, once it is filled."""
-        self.weight = nn.Parameter(self._pack(self.weight), requires_grad=False)
+        self._linear = build.ops.linear
 
     def forward(self, x_TI: Tensor) -> Tensor:
         return self._linear(x_TI, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
-    """Token ids to vectors."""
+    """Token ids to vectors. Its table is a matrix like others: it may be the head as well."""
 
     def __init__(self, build: Build):
         super().__init__()
-        self.weight = weight(build.dtype, build.spec.vocab_size, build.spec.hidden)
-        self._embed, self._pack = build.ops.embed, build.ops.pack
-
-    def pack(self) -> None:
-        """Lay the table out as a matrix is: it may be the head as well."""
-        self.weight = nn.Parameter(self._pack(self.weight), requires_grad=False)
+        self.weight = empty_matrix(build.format, build.spec.vocab_size, build.spec.hidden, build.dtype)
+        self._embed = build.ops.embed
 
     def forward(self, tokens_T: Tensor) -> Tensor:
         return self._embed(tokens_T, self.weight)

@@ -11,7 +11,6 @@ from stemma.core.base.registry import Registry
 from stemma.core.config.engine import EngineConfig
 from stemma.device.attention.backend import AttentionBackend
 from stemma.device.layers.build import Build
-from stemma.device.layers.linear import Embedding, Linear
 from stemma.device.layers.rope import Rotary
 from stemma.device.models.model import Model
 from stemma.device.ops.table import ops_of
@@ -47,17 +46,15 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
         _log.warning("plain torch computes, many times slower than native kernels; `stemma doctor` tells why")
     spec, ops = config.model, ops_of(config.device.kernels)
     maker = MODELS[spec.architecture]
-    build = Build(spec, ops, attention, Rotary(spec, config.context), getattr(torch, config.device.dtype))
+    device = config.device
+    build = Build(spec, ops, attention, Rotary(spec, config.context), getattr(torch, device.dtype), device.weights)
     model = maker(build)
-    waiting = places(model, maker.names)
+    waiting = places(model, maker.names, ops.lay)
     if config.load_format == "dummy":
         fill_random(waiting, config.seed)
     else:
         ignored = frozenset({"lm_head.weight"} if spec.tied else ())
         load_safetensors(waiting, Path(config.model_path), ignored, progress or _silent)
-    for module in model.modules():
-        if isinstance(module, Linear | Embedding):
-            module.pack()
     return cast(Model, model)
 
 

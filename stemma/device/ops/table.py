@@ -14,12 +14,13 @@ from torch import Tensor
 from stemma.core.base.registry import Registry
 from stemma.core.config.engine import Kernels
 from stemma.device.ops.cpu.library import load
+from stemma.device.ops.matrix import Matrix
 
 _REFERENCE = "stemma.device.ops.reference"
 _PLACES = {
-    "pack": f"{_REFERENCE}.linear:pack",
-    "embed": f"{_REFERENCE}.embed:embed",
-    "take": f"{_REFERENCE}.embed:take",
+    "lay": f"{_REFERENCE}.linear:lay",
+    "embed": f"{_REFERENCE}.linear:embed",
+    "take": f"{_REFERENCE}.take:take",
     "linear": f"{_REFERENCE}.linear:linear",
     "logits": f"{_REFERENCE}.linear:logits",
     "add_rms_norm": f"{_REFERENCE}.norm:add_rms_norm",
@@ -31,13 +32,13 @@ _NATIVE = "stemma.device.ops.cpu.bodies"
 
 @dataclass(slots=True, frozen=True)
 class Ops:
-    """The bodies in use, chosen once at start. Matrices are packed before `embed`, `linear` and `logits` see them."""
+    """The bodies in use, chosen once at start. A matrix is laid by the same that read it."""
 
-    pack: Callable[[Tensor], Tensor]
-    embed: Callable[[Tensor, Tensor], Tensor]
+    lay: Callable[[Matrix, int, Tensor], None]
+    embed: Callable[[Tensor, Matrix], Tensor]
     take: Callable[[Tensor, Tensor], Tensor]
-    linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    logits: Callable[[Tensor, Tensor], Tensor]
+    linear: Callable[[Tensor, Matrix, Tensor | None], Tensor]
+    logits: Callable[[Tensor, Matrix], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor | None, Tensor, float], tuple[Tensor, Tensor]]
     norm_rotate: Callable[[Tensor, Tensor | None, int, float, Tensor, Tensor, Tensor], Tensor]
     gated: Callable[[Tensor, str], Tensor]

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stemma.core.base.errors import CheckpointError
+from stemma.device.weights.places import Place
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -31,7 +32,7 @@ class _Index(Struct):
     weight_map: dict[str, str]
 
 
-def load_safetensors(places: dict[str, Tensor], folder: Path, ignored: frozenset[str], progress: Progress) -> None:
+def load_safetensors(places: dict[str, Place], folder: Path, ignored: frozenset[str], progress: Progress) -> None:
     """Fill every place from the folder's files, one after the other, converting to the place's type.
 
     Files are mapped, never read whole: besides the places themselves no copy of a weight is made.
@@ -54,17 +55,18 @@ def load_safetensors(places: dict[str, Tensor], folder: Path, ignored: frozenset
     progress(total, total)
 
 
-def fill_random(places: dict[str, Tensor], seed: int) -> None:
+def fill_random(places: dict[str, Place], seed: int) -> None:
     """Small random matrices, norms of one, biases of zero; equal seeds give equal weights."""
     generator = torch.Generator().manual_seed(seed)
     for name, place in places.items():
-        if place.dim() > 1:
-            place.normal_(0, 0.02, generator=generator)
+        numbers = torch.empty(tuple(place.shape), dtype=place.dtype)
+        if len(place.shape) > 1:
+            place.copy_(numbers.normal_(0, 0.02, generator=generator))
         else:
-            place.fill_(0 if name.endswith(".bias") else 1)
+            place.copy_(numbers.fill_(0 if name.endswith(".bias") else 1))
 
 
-def _tensors(file: Path, places: dict[str, Tensor], ignored: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(file: Path, places: dict[str, Place], ignored: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dict
@@ -76,7 +78,7 @@ def _tensors(file: Path, places: dict[str, Tensor], ignored: frozenset[str]) -> 
         raise CheckpointError(f"{file} is damaged or cannot be read: {error}") from error
 
 
-def _check(file: Path, name: str, found: _Slice, places: dict[str, Tensor]) -> None:
+def _check(file: Path, name: str, found: _Slice, places: dict[str, Place]) -> None:
     if name not in places:
         raise CheckpointError(f"{file}: tensor {name!r} has no place in this model; is config.json of another one?")
     expected, shape = tuple(places[name].shape), tuple(found.get_shape())

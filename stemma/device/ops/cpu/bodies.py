@@ -1,46 +1,39 @@
 """Native bodies of the ops, for float32 and bfloat16. As many threads work as torch is told to use.
 
-Shapes: T rows, S some of them, I inputs, O outputs, D model width, X heads, H width of a head, P positions, R rotated
-pairs, J twice the width of a feed-forward layer.
+Shapes: T rows, S some of them, I inputs, O outputs, N some of them, D model width, X heads, H width of a head,
+P positions, R rotated pairs, J twice the width of a feed-forward layer.
 """
 
 import torch
 from torch import Tensor
 
-from stemma.core.base.numbers import ceil_div
 from stemma.device.ops.cpu.library import Library, empty
+from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.reference.activation import gated as gated_by_torch
 
-PANEL = 64  # outputs that stand together in a packed matrix
-_UNIT_BYTES = 4
+_SLICE = 4096  # outputs that are converted at a time
 
 
-def pack(library: Library, weight_OI: Tensor) -> Tensor:
-    """The matrix laid out for `linear`, `logits` and `embed`, in its own memory where no filling is needed.
-
-    The answer has the shape of the matrix, and only these three can read it.
-    """
-    outputs, inputs = weight_OI.shape
-    units, panels = ceil_div(inputs * weight_OI.itemsize, _UNIT_BYTES), ceil_div(outputs, PANEL)
-    store = weight_OI
-    if units * _UNIT_BYTES != inputs * weight_OI.itemsize or panels * PANEL != outputs:
-        store = weight_OI.new_zeros(panels * PANEL, units * _UNIT_BYTES // weight_OI.itemsize)
-        store[:outputs, :inputs] = weight_OI
-    library.pack(store.data_ptr(), panels, units, torch.get_num_threads())
-    return store.flatten()[: outputs * inputs].view(outputs, inputs)
+def lay(library: Library, matrix: Matrix, first: int, rows_NI: Tensor) -> None:
+    """Put the outputs from `first` on into the matrix, straight from where they lie if a function reads their type."""
+    can_read = (matrix.dtype,) if matrix.format == "plain" else (torch.float32, torch.bfloat16)
+    dtype = rows_NI.dtype if rows_NI.dtype in can_read else can_read[0]
+    for rows in torch.split(rows_NI, _SLICE):
+        own = rows.to(dtype).contiguous()
+        library.lay[matrix.format, dtype](
+            matrix.store.data_ptr(), own.data_ptr(), first, len(own), matrix.inputs, torch.get_num_threads()
+        )
+        first += len(own)
 
 
-def embed(library: Library, tokens_T: Tensor, table_OI: Tensor) -> Tensor:
-    rows, width = len(tokens_T), table_OI.shape[1]
-    out_TI = empty(rows, width, dtype=table_OI.dtype)
-    row_bytes = width * table_OI.itemsize
-    library.embed(
+def embed(library: Library, tokens_T: Tensor, table: Matrix) -> Tensor:
+    out_TI = empty(len(tokens_T), table.inputs, dtype=table.dtype)
+    library.embed[table.format, table.dtype](
         out_TI.data_ptr(),
         tokens_T.data_ptr(),
-        table_OI.data_ptr(),
-        rows,
-        ceil_div(row_bytes, _UNIT_BYTES),
-        row_bytes,
+        table.store.data_ptr(),
+        len(tokens_T),
+        table.inputs,
         torch.get_num_threads(),
     )
     return out_TI
@@ -60,29 +53,33 @@ def take(library: Library, x_TD: Tensor, places_S: Tensor) -> Tensor:
     return out_SD
 
 
-def linear(library: Library, x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+def linear(library: Library, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
     x_TI = x_TI.contiguous()
-    (rows, inputs), outputs = x_TI.shape, weight_OI.shape[0]
-    out_TO = empty(rows, outputs, dtype=x_TI.dtype)
-    library.linear[x_TI.dtype](
+    out_TO = empty(len(x_TI), matrix.outputs, dtype=x_TI.dtype)
+    library.linear[matrix.format, x_TI.dtype](
         out_TO.data_ptr(),
         x_TI.data_ptr(),
-        weight_OI.data_ptr(),
+        matrix.store.data_ptr(),
         None if bias_O is None else bias_O.data_ptr(),
-        rows,
-        inputs,
-        outputs,
+        len(x_TI),
+        matrix.inputs,
+        matrix.outputs,
         torch.get_num_threads(),
     )
     return out_TO
 
 
-def logits(library: Library, x_TI: Tensor, weight_OI: Tensor) -> Tensor:
+def logits(library: Library, x_TI: Tensor, matrix: Matrix) -> Tensor:
     x_TI = x_TI.contiguous()
-    (rows, inputs), outputs = x_TI.shape, weight_OI.shape[0]
-    out_TO = empty(rows, outputs, dtype=torch.float32)
-    library.logits[x_TI.dtype](
-        out_TO.data_ptr(), x_TI.data_ptr(), weight_OI.data_ptr(), rows, inputs, outputs, torch.get_num_threads()
+    out_TO = empty(len(x_TI), matrix.outputs, dtype=torch.float32)
+    library.logits[matrix.format, x_TI.dtype](
+        out_TO.data_ptr(),
+        x_TI.data_ptr(),
+        matrix.store.data_ptr(),
+        len(x_TI),
+        matrix.inputs,
+        matrix.outputs,
+        torch.get_num_threads(),
     )
     return out_TO
 

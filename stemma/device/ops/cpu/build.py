@@ -22,7 +22,7 @@ _INSTRUCTIONS: dict[Kernels, str] = {
     "portable": "",
     "avx2": "-mavx2 -mfma",
     "avx512": _AVX512,
-    "avx512_bf16": f"{_AVX512} -mavx512bf16",
+    "avx512_bf16": f"{_AVX512} -mavx512bf16 -mavx512vnni",
 }
 
 

@@ -7,12 +7,13 @@ import ctypes
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
-from typing import Protocol
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor, dtype
 
 from stemma.core.config.engine import Kernels
+from stemma.core.config.quant import Format
 from stemma.device.ops.cpu.build import build
 
 Argument = int | float | None
@@ -72,11 +73,11 @@ class Library:
         self.opened = ctypes.CDLL(str(build(kernels)))
         self.calls = 0  # made from Python so far
         self.replay = Function(self, "replay", "pnpnp")
-        self.pack = Function(self, "pack", "pnnt")
-        self.embed = Function(self, "embed", "ppprnnt")
+        self.lay = self._formats("lay", "ppnnnt")
+        self.embed = self._formats("embed", "ppprnt")
         self.take = Function(self, "take", "ppprnt")
-        self.linear = self._typed("linear", "pppprnnt")
-        self.logits = self._typed("logits", "ppprnnt")
+        self.linear = self._formats("linear", "pppprnnt")
+        self.logits = self._formats("logits", "ppprnnt")
         self.add_rms_norm = self._typed("add_norm", "ppppprnft")
         self.norm_rotate = self._typed("norm_rotate", "pppppprnnnnnft")
         self.gated = self._typed("gated", "pprnt")
@@ -91,6 +92,13 @@ class Library:
 
     def _typed(self, name: str, kinds: str) -> Mapping[dtype, Function]:
         return {own: Function(self, f"{name}_{word}", kinds) for own, word in _NAMES.items()}
+
+    def _formats(self, name: str, kinds: str) -> Mapping[tuple[Format, dtype], Function]:
+        return {
+            (format, own): Function(self, f"{name}_{format}_{word}", kinds)
+            for format in get_args(Format)
+            for own, word in _NAMES.items()
+        }
 
 
 @cache

@@ -1,19 +1,19 @@
-// x @ weight.T + bias over packed weights, any number of rows.
+// x @ weight.T + bias over packed weights, any number of rows; and rows of such a table.
 //
 // Packed: PANEL outputs stand together, step by step (product.h). Outputs are filled up to whole panels and inputs to
-// whole units with zeros. The packed matrix takes the memory of the plain one when nothing had to be filled.
-#include "product.h"
+// whole units with zeros. It takes the memory of the plain one when nothing has to be filled.
+#include "lay.h"
 
-// In place. `memory` holds whole panels of `steps` units for each output, in rows.
-OP void pack(uint32_t* memory, long panels, long steps, int threads) {
-    threads = worth(threads, panels * PANEL * steps);
-    parallel(threads, [&](int thread) {
-        Share share(panels, thread, threads);
-        uint32_t* turned = (uint32_t*)scratch(0, steps * PANEL * 4);
-        for (long p = share.begin; p < share.end; p++) {
-            turn(turned, memory + p * steps * PANEL, steps, PANEL, steps);
-            memcpy(memory + p * steps * PANEL, turned, steps * PANEL * 4);
+template <class T>
+static void lay(uint32_t* packed, const T* rows, long first, long count, long inputs, int threads) {
+    long steps = (inputs * sizeof(T) + 3) / 4;
+    each_panel(first, count, inputs, threads, [&](long p, long begin, long end) {
+        uint32_t* units = (uint32_t*)scratch(0, PANEL * steps * 4);
+        for (long c = begin; c < end; c++) {
+            units[c * steps + steps - 1] = 0;
+            memcpy(units + c * steps, rows + (p * PANEL + c - first) * inputs, inputs * sizeof(T));
         }
+        put_columns(packed + p * steps * PANEL, units, steps, begin, end, steps);
     });
 }
 
@@ -44,28 +44,39 @@ static void linear(Out* out, const T* x, const float* packed, const T* bias, lon
     });
 }
 
-OP void linear_float32(float* out, const float* x, const float* packed, const float* bias, long rows, long inputs,
-                       long outputs, int threads) {
-    linear<Floats>(out, x, packed, bias, rows, inputs, outputs, threads);
+template <class T> static void embed(T* out, const int64_t* tokens, const uint32_t* packed, long rows, long inputs, int threads) {
+    long bytes = inputs * sizeof(T), steps = (bytes + 3) / 4;
+    threads = worth(threads, rows * steps * 4);
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        for (long r = share.begin; r < share.end; r++) {
+            const uint32_t* from = packed + tokens[r] / PANEL * steps * PANEL + tokens[r] % PANEL;
+            for (long k = 0; k < steps; k++) {
+                long left = bytes - k * 4;
+                memcpy((char*)(out + r * inputs) + k * 4, from + k * PANEL, left < 4 ? left : 4);
+            }
+        }
+    });
 }
 
-OP void linear_bfloat16(bf16* out, const bf16* x, const float* packed, const bf16* bias, long rows, long inputs,
-                        long outputs, int threads) {
-    linear<Pairs>(out, x, packed, bias, rows, inputs, outputs, threads);
-}
-
-// The scores of a head stay in float32.
-OP void logits_float32(float* out, const float* x, const float* packed, long rows, long inputs, long outputs,
-                       int threads) {
-    linear<Floats>(out, x, packed, (const float*)nullptr, rows, inputs, outputs, threads);
-}
-
-OP void logits_bfloat16(float* out, const bf16* x, const float* packed, long rows, long inputs, long outputs,
-                        int threads) {
-    linear<Pairs>(out, x, packed, (const bf16*)nullptr, rows, inputs, outputs, threads);
-}
-
-REPLAYABLE(logits_float32)
-REPLAYABLE(logits_bfloat16)
-REPLAYABLE(linear_float32)
-REPLAYABLE(linear_bfloat16)
+#define PLAIN(Kind, T, name)                                                                                          \
+    OP void lay_plain_##name(uint32_t* packed, const T* rows, long first, long count, long inputs, int threads) {     \
+        lay(packed, rows, first, count, inputs, threads);                                                             \
+    }                                                                                                                 \
+    OP void linear_plain_##name(T* out, const T* x, const float* packed, const T* bias, long rows, long inputs,       \
+                                long outputs, int threads) {                                                          \
+        linear<Kind>(out, x, packed, bias, rows, inputs, outputs, threads);                                           \
+    }                                                                                                                 \
+    OP void logits_plain_##name(float* out, const T* x, const float* packed, long rows, long inputs, long outputs,    \
+                                int threads) {                                                                        \
+        linear<Kind>(out, x, packed, (const T*)nullptr, rows, inputs, outputs, threads);                              \
+    }                                                                                                                 \
+    OP void embed_plain_##name(T* out, const int64_t* tokens, const uint32_t* packed, long rows, long inputs,         \
+                               int threads) {                                                                         \
+        embed(out, tokens, packed, rows, inputs, threads);                                                            \
+    }                                                                                                                 \
+    REPLAYABLE(linear_plain_##name)                                                                                   \
+    REPLAYABLE(logits_plain_##name)                                                                                   \
+    REPLAYABLE(embed_plain_##name)
+PLAIN(Floats, float, float32)
+PLAIN(Pairs, bf16, bfloat16)

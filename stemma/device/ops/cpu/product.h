@@ -6,30 +6,6 @@
 #pragma once
 #include "common.h"
 
-// How the two numbers of a unit enter the sum.
-struct Floats {
-    typedef float X;  // one step of a row
-    static Vec step(Vec sum, Vec unit, float x) { return fma(broadcast(x), unit, sum); }
-};
-#if defined(__AVX512BF16__)
-struct Pairs {
-    typedef uint32_t X;
-    static Vec step(Vec sum, Vec unit, uint32_t x) {
-        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)unit, (__m512bh)_mm512_set1_epi32((int)x));
-    }
-};
-#else
-struct Pairs {  // widened rows: two floats for each step
-    struct X {
-        float first, second;
-    };
-    static Vec step(Vec sum, Vec unit, X x) {
-        sum = fma(broadcast(x.first), (Vec)((Bits)unit << 16), sum);
-        return fma(broadcast(x.second), (Vec)((Bits)unit & 0xffff0000), sum);
-    }
-};
-#endif
-
 #if defined(__AVX512F__)
 constexpr int ROWS = 6, VECS = 4;  // accumulators that fit into the registers
 #elif defined(__AVX2__)
@@ -45,8 +21,8 @@ struct Ahead {
     int stride;  // bytes to move on at each step
 };
 
-template <class Kind, int R, int V>
-inline void multiply(const typename Kind::X* const* x, const float* panel, long pitch, long steps, Vec (&sum)[R][V],
+template <class Kind, int R, int V, class Sum>
+inline void multiply(const typename Kind::X* const* x, const float* panel, long pitch, long steps, Sum (&sum)[R][V],
                      Ahead ahead) {
     for (long k = 0; k < steps; k++, panel += pitch) {
         Vec unit[V];
@@ -58,12 +34,50 @@ inline void multiply(const typename Kind::X* const* x, const float* panel, long 
     }
 }
 
+// A kind whose sums are taken step by step. MANY vectors of a panel's columns are summed together when there are rows.
+template <class Kind> struct Steps {
+    template <int R, int V, class X, class Sum>
+    static void sums(const X* const* x, const float* panel, int column, long steps, Sum (&sum)[R][V], Ahead ahead) {
+        multiply<Kind, R, V>(x, panel + column, PANEL, steps, sum, ahead);
+    }
+};
+
+// How the numbers of a unit enter the sum.
+struct Floats : Steps<Floats> {
+    typedef float X;  // one step of a row
+    typedef Vec Sum;
+    static constexpr int MANY = VECS;
+    static Vec step(Vec sum, Vec unit, float x) { return fma(broadcast(x), unit, sum); }
+};
+#if defined(__AVX512BF16__)
+struct Pairs : Steps<Pairs> {
+    typedef uint32_t X;
+    typedef Vec Sum;
+    static constexpr int MANY = VECS;
+    static Vec step(Vec sum, Vec unit, uint32_t x) {
+        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)unit, (__m512bh)_mm512_set1_epi32((int)x));
+    }
+};
+#else
+struct Pairs : Steps<Pairs> {  // widened rows: two floats for each step
+    struct X {
+        float first, second;
+    };
+    typedef Vec Sum;
+    static constexpr int MANY = VECS;
+    static Vec step(Vec sum, Vec unit, X x) {
+        sum = fma(broadcast(x.first), (Vec)((Bits)unit << 16), sum);
+        return fma(broadcast(x.second), (Vec)((Bits)unit & 0xffff0000), sum);
+    }
+};
+#endif
+
 // R rows by all columns of a panel; put(row, column, sums) takes LANES columns at a time.
 template <class Kind, int R, int V, class Put>
 inline void rows_by_panel(const typename Kind::X* const* x, const float* panel, long steps, Ahead ahead, Put&& put) {
     for (int column = 0; column < PANEL; column += V * LANES) {
-        Vec sums[R][V] = {};
-        multiply<Kind, R, V>(x, panel + column, PANEL, steps, sums, ahead);
+        typename Kind::Sum sums[R][V] = {};
+        Kind::template sums<R, V>(x, panel, column, steps, sums, ahead);
         ahead.lines = 0;
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) put(r, column + v * LANES, sums[r][v]);
@@ -84,18 +98,18 @@ inline void product(const typename Kind::X* x, long stride, long rows, const flo
             int stride = (int)(256 / blocks + 1);
             ahead = {(const char*)next + block * steps * stride, (stride + 63) / 64, stride};
         }
-        auto own = [&](int r, int column, Vec sums) { put(row + r, column, sums); };
+        auto own = [&](int r, int column, typename Kind::Sum sums) { put(row + r, column, sums); };
         switch (rows - row) {
             case 1: rows_by_panel<Kind, 1, PANEL / LANES>(at, panel, steps, ahead, own); break;
-            case 2: rows_by_panel<Kind, 2, VECS>(at, panel, steps, ahead, own); break;
+            case 2: rows_by_panel<Kind, 2, Kind::MANY>(at, panel, steps, ahead, own); break;
 #if defined(__AVX2__)
-            case 3: rows_by_panel<Kind, 3, VECS>(at, panel, steps, ahead, own); break;
+            case 3: rows_by_panel<Kind, 3, Kind::MANY>(at, panel, steps, ahead, own); break;
 #endif
 #if defined(__AVX512F__)
-            case 4: rows_by_panel<Kind, 4, VECS>(at, panel, steps, ahead, own); break;
-            case 5: rows_by_panel<Kind, 5, VECS>(at, panel, steps, ahead, own); break;
+            case 4: rows_by_panel<Kind, 4, Kind::MANY>(at, panel, steps, ahead, own); break;
+            case 5: rows_by_panel<Kind, 5, Kind::MANY>(at, panel, steps, ahead, own); break;
 #endif
-            default: rows_by_panel<Kind, ROWS, VECS>(at, panel, steps, ahead, own);
+            default: rows_by_panel<Kind, ROWS, Kind::MANY>(at, panel, steps, ahead, own);
         }
     }
 }

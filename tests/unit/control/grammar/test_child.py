@@ -11,7 +11,9 @@ from stemma.core.types.grammar import Grammar
 from tests.unit.control.grammar.cases import NUMBER, tagged, vocabulary
 
 EBNF = Grammar("ebnf", 'root ::= "a" | "b"')
-SLOW = Grammar("ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(2000)) + 't2000 ::= "x"')
+SLOW = Grammar(
+    "ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(2000)) + 't2000 ::= "x"'
+)
 
 
 def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:

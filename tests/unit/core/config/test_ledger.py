@@ -1,10 +1,10 @@
 """The ledger against what is on disk and what torch allocates."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config import ledger
@@ -15,8 +15,11 @@ from stemma.core.config.resolve import Settled, resolve
 from stemma.device.attention.reference import MOST_TASKS
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.rope import Rotary
+from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.reference.attention import BLOCK, TILE
+from stemma.device.weights.places import held
 from tests.checkpoints import tiny_checkpoint
+from tests.forward import Runner
 
 MACHINE = Machine(name="Quick One", architecture="x86_64", cores=2, memory_bytes=8 << 30)
 
@@ -25,15 +28,12 @@ def plan(folder: Path, **kwargs: object) -> Settled:
     return resolve(ask_from({"model_path": str(folder), **kwargs}), MACHINE)
 
 
-def bytes_on_disk(folder: Path) -> int:
-    """Bytes of all tensors, from the headers of the safetensors files."""
-    whole = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        spans = [about["data_offsets"] for name, about in header.items() if name != "__metadata__"]
-        whole += sum(end - start for start, end in spans)
-    return whole
+def bytes_held(settled: Settled) -> int:
+    """Of all weights of a model that is loaded with this configuration."""
+    model = Runner(settled.engine, pages=1).model
+    assert isinstance(model, nn.Module)
+    numbers = [value for module in model.modules() for _, value in held(module)]
+    return sum(value.store.nbytes if isinstance(value, Matrix) else value.nbytes for value in numbers)
 
 
 CHECKPOINTS: list[dict[str, object]] = [
@@ -46,10 +46,11 @@ CHECKPOINTS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("kwargs", CHECKPOINTS, ids=lambda kwargs: kwargs["architecture"])
-def test_weights_are_what_is_on_disk(tmp_path: Path, kwargs: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"quantization": "int8"}], ids=str)
+def test_weights_are_what_a_model_holds(tmp_path: Path, kwargs: dict[str, object], options: dict[str, object]) -> None:
     folder = tiny_checkpoint(tmp_path, dtype="bfloat16", **kwargs)  # type: ignore[arg-type]  # a table of overrides
-    assert plan(folder).ledger.line("weights").bytes == bytes_on_disk(folder)
-    assert plan(folder, dtype="float32").ledger.line("weights").bytes == 2 * bytes_on_disk(folder)
+    found = plan(folder, **options)
+    assert found.ledger.line("weights").bytes == bytes_held(found)
 
 
 @pytest.mark.parametrize("kv_dtype", ["bfloat16", "float32"])

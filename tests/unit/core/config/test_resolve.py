@@ -66,7 +66,7 @@ def test_nothing_asked_is_all_decided() -> None:
     assert engine.cache.pages > 0
     assert "auto" not in msgspec.json.encode(engine).decode().replace('"load_format":"auto"', "")
     assert [reason.name for reason in found.reasons] == [
-        *("model", "dtype", "KV dtype", "kernels", "device", "attention", "threads"),
+        *("model", "dtype", "KV dtype", "kernels", "device", "weights", "attention", "threads"),
         *("context", "step tokens", "rows", "depth", "grammars", "cache pages"),
         *("tool-call parser", "reasoning parser"),
     ]
@@ -196,9 +196,9 @@ def test_what_cannot_be_is_refused_with_a_way_out(kwargs: dict[str, object], say
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded() -> None:
     large = msgspec.structs.replace(SPEC, hidden=8192, intermediate=32768, layers=80, windows=(0,) * 80)
-    with pytest.raises(ConfigError, match=r"largest part is weights .* change --dtype"):
+    with pytest.raises(ConfigError, match=r"largest part is weights .* change --quantization"):
         settled(machine(memory=16 * GIB), large, kv_cache_memory="1GiB")
-    with pytest.raises(ConfigError, match=r"largest part is weights .* change --dtype"):
+    with pytest.raises(ConfigError, match=r"largest part is weights .* change --quantization"):
         settled(machine(memory=16 * GIB), large)
 
 
@@ -254,7 +254,12 @@ def test_every_parser_that_may_be_asked_for_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("instructions", "kernels"),
-    [("avx2 avx512bw avx512_bf16", "avx512_bf16"), ("avx2 avx512bw", "avx512"), ("avx2 fma", "avx2"), ("", "portable")],
+    [
+        ("avx2 avx512bw avx512_vnni avx512_bf16", "avx512_bf16"),
+        ("avx2 avx512bw avx512_bf16", "avx512"),
+        ("avx2 fma", "avx2"),
+        ("", "portable"),
+    ],
 )
 def test_kernels_use_the_best_instructions(instructions: str, kernels: str) -> None:
     device = settled(machine(instructions=instructions)).engine.device

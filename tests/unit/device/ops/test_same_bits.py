@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from stemma.device.ops.reference.activation import FUNCTIONS, gated
-from stemma.device.ops.reference.embed import embed
-from stemma.device.ops.reference.linear import TILE, linear
+from stemma.device.ops.reference.linear import TILE, embed, linear
 from stemma.device.ops.reference.norm import add_rms_norm, rms_norm
 from stemma.device.ops.reference.pieces import exact
 from stemma.device.ops.reference.rope import rotate
+from tests.matrices import laid
 
 WIDTHS = (80, 100, 517, 4097)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -45,7 +45,7 @@ def assert_alone_is_like_crowded(op: Callable[[Tensor], Tensor], row: Tensor) ->
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_linear(dtype: torch.dtype, width: int, has_bias: bool) -> None:
-    weight = random(97, width, dtype=dtype, seed=1)
+    weight = laid(random(97, width, dtype=dtype, seed=1))
     bias = random(97, dtype=dtype, seed=2) if has_bias else None
     assert_alone_is_like_crowded(lambda x: linear(x, weight, bias), random(width, dtype=dtype))
 
@@ -53,7 +53,7 @@ def test_linear(dtype: torch.dtype, width: int, has_bias: bool) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("outputs", WIDTHS)
 def test_linear_with_many_outputs(dtype: torch.dtype, outputs: int) -> None:
-    weight = random(outputs, 64, dtype=dtype, seed=1)
+    weight = laid(random(outputs, 64, dtype=dtype, seed=1))
     assert_alone_is_like_crowded(lambda x: linear(x, weight, None), random(64, dtype=dtype))
 
 
@@ -95,7 +95,7 @@ def test_the_ops_compute_what_their_names_say() -> None:
     """Against float64 formulas."""
     x, weight, bias = random(21, 80), random(30, 80, seed=1), random(30, seed=2)
     scale, wide = random(80, seed=3), x.double()
-    torch.testing.assert_close(linear(x, weight, bias), (wide @ weight.double().T + bias).float())
+    torch.testing.assert_close(linear(x, laid(weight), bias), (wide @ weight.double().T + bias).float())
     expected = wide / (wide.square().mean(-1, keepdim=True) + 1e-6).sqrt() * scale
     torch.testing.assert_close(rms_norm(x, scale, 1e-6), expected.float())
     normed, added = add_rms_norm(x, 2 * x, scale, 1e-6)
@@ -103,7 +103,7 @@ def test_the_ops_compute_what_their_names_say() -> None:
     torch.testing.assert_close(normed, rms_norm(3 * x, scale, 1e-6))
     gate, up = wide.chunk(2, dim=-1)
     torch.testing.assert_close(gated(x, "silu"), (gate / (1 + (-gate).exp()) * up).float())
-    assert torch.equal(embed(torch.tensor([3, 0, 3]), x), x[[3, 0, 3]])
+    assert torch.equal(embed(torch.tensor([3, 0, 3]), laid(x)), x[[3, 0, 3]])
 
 
 def test_rotation_is_multiplication_by_a_complex_number() -> None:

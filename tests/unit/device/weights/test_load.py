@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,14 +15,16 @@ from torch import Tensor
 from stemma.core.base.errors import CheckpointError
 from stemma.core.config.families import read_model_spec
 from stemma.core.config.model import parameter_count
+from stemma.core.config.quant import Format, weight_bytes
 from stemma.device.layers.build import Build
 from stemma.device.layers.rope import Rotary
 from stemma.device.models.llama import Llama
-from stemma.device.ops.table import ops_of
 from stemma.device.weights.load import load_safetensors
 from stemma.device.weights.places import places
+from tests.bodies import NATIVE
 from tests.checkpoints import tiny_checkpoint
 from tests.forward import Runner, engine_config
+from tests.matrices import REFERENCE
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -69,8 +71,10 @@ def test_any_storage_type_computes_in_any_type(tmp_path: Path, stored: str, comp
 def test_progress_ends_at_the_whole(tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path, max_shard_size="60KB")
     heard: list[tuple[int, int]] = []
-    model = Llama(build_of(folder)).to_empty(device="cpu")
-    load_safetensors(places(model, Llama.names), folder, frozenset(), lambda done, total: heard.append((done, total)))
+    model = Llama(build_of(folder))
+    load_safetensors(
+        places(model, Llama.names, REFERENCE.lay), folder, frozenset(), lambda done, total: heard.append((done, total))
+    )
     assert heard == sorted(heard)
     assert len(heard) > 20
     assert heard[-1][0] == heard[-1][1] == sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -80,7 +84,7 @@ def build_of(folder: Path) -> Build:
     """Enough to make layers, not to run them."""
     runner = Runner(engine_config(folder, 64, load_format="dummy"), pages=1)
     spec = read_model_spec(folder)
-    return Build(spec, ops_of("reference"), runner.attention, Rotary(spec, 64), torch.float32)
+    return Build(spec, REFERENCE, runner.attention, Rotary(spec, 64), torch.float32, "plain")
 
 
 @pytest.mark.parametrize(
@@ -97,8 +101,10 @@ def test_places_are_the_checkpoint_s_tensors_and_the_parameters_are_counted(
 ) -> None:
     folder = tiny_checkpoint(tmp_path, architecture, **fields)
     stored = load_file(folder / "model.safetensors")
-    found = places(Llama(build_of(folder)), Llama.names)
-    assert {name: place.shape for name, place in found.items()} == {name: x.shape for name, x in stored.items()}
+    found = places(Llama(build_of(folder)), Llama.names, REFERENCE.lay)
+    assert {name: tuple(place.shape) for name, place in found.items()} == {
+        name: tuple(x.shape) for name, x in stored.items()
+    }
     assert parameter_count(read_model_spec(folder)) == sum(x.numel() for x in stored.values())
 
 
@@ -198,6 +204,7 @@ from pathlib import Path
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
+from tests.bodies import BODIES
 from tests.forward import engine_config
 import torch
 
@@ -205,7 +212,7 @@ def private_bytes():
     status = Path("/proc/self/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) << 10
 
-config = engine_config(sys.argv[1], 64)
+config = engine_config(sys.argv[1], 64, body=BODIES[0] if sys.argv[2] == "plain" else BODIES[-1], weights=sys.argv[2])
 attention = ATTENTION["reference"](config.model, KVPool(config.model, 1, 16, torch.float32), "reference")
 before, peak = private_bytes(), 0
 def watch(done, total):
@@ -217,15 +224,18 @@ print(peak - before)
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
-def test_no_weight_is_in_private_memory_twice(tmp_path: Path, stored: torch.dtype) -> None:
+@pytest.mark.parametrize("format", get_args(Format) if NATIVE else ("plain",))
+def test_no_weight_is_in_private_memory_twice(tmp_path: Path, stored: torch.dtype, format: Format) -> None:
     shape = {"vocab_size": 8192, "hidden_size": 512, "intermediate_size": 2048, "tie_word_embeddings": True}
     config = tiny_checkpoint(tmp_path) / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | shape))
-    shapes = {name: place.shape for name, place in places(Llama(build_of(tmp_path)), Llama.names).items()}
+    waiting = places(Llama(build_of(tmp_path)), Llama.names, REFERENCE.lay)
+    shapes = {name: torch.Size(place.shape) for name, place in waiting.items()}
     save_file(
         {name: torch.zeros(shape, dtype=stored) for name, shape in shapes.items()}, tmp_path / "model.safetensors"
     )
-    ran = subprocess.run([sys.executable, "-c", LOAD_AND_WATCH, tmp_path], capture_output=True, text=True, check=True)
-    weights = 4 * parameter_count(read_model_spec(tmp_path))
+    command = [sys.executable, "-c", LOAD_AND_WATCH, str(tmp_path), format]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    weights = weight_bytes(format, read_model_spec(tmp_path), "float32")
     largest = 4 * max(shape.numel() for shape in shapes.values())
     assert 0.9 * weights < int(ran.stdout) <= 1.1 * weights + largest

@@ -3,15 +3,19 @@
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from stemma.core.config.quant import Format
 from stemma.device.ops.cpu.library import Library, load
 from stemma.device.ops.cpu.record import CannotRecord, Recording, record
+from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.table import Ops, ops_of
 from tests.bodies import NATIVE
+from tests.matrices import laid
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="no C++ compiler: nothing native to record")
 
@@ -36,8 +40,12 @@ def recorded(library: Library, code: Callable[[Tensor], Tensor], x: Tensor) -> t
     return record(library, lambda: code(x), rows=len(x), inputs=[x])
 
 
-def test_any_number_of_rows(library: Library, ops: Ops) -> None:
-    up, down, head, norm = (*(ops.pack(random(*shape)) for shape in ((96, 64), (64, 48), (70, 64))), random(64))
+@pytest.mark.parametrize("format", get_args(Format))
+def test_any_number_of_rows(library: Library, ops: Ops, format: Format) -> None:
+    up, down, head, norm = (
+        *(laid(random(*shape), ops, format) for shape in ((96, 64), (64, 48), (70, 64))),
+        random(64),
+    )
 
     def code(x: Tensor) -> Tensor:
         skip = None
@@ -55,7 +63,7 @@ def test_any_number_of_rows(library: Library, ops: Ops) -> None:
 
 
 def test_one_call_from_python(library: Library, ops: Ops) -> None:
-    weight, x = ops.pack(random(64, 64)), random(MOST, 64)
+    weight, x = laid(random(64, 64), ops), random(MOST, 64)
     recording, _ = recorded(library, lambda x: ops.linear(ops.linear(x, weight, None), weight, None), x)
     before = library.calls
     recording.replay(3, [x])
@@ -63,14 +71,14 @@ def test_one_call_from_python(library: Library, ops: Ops) -> None:
 
 
 def test_recording_computes_nothing(library: Library, ops: Ops) -> None:
-    weight, x = ops.pack(random(64, 64)), random(MOST, 64)
+    weight, x = laid(random(64, 64), ops), random(MOST, 64)
     before = library.calls
     recorded(library, lambda x: ops.linear(x, weight, None), x)
     assert library.calls == before
 
 
 def test_an_input_may_be_read_from_its_middle(library: Library, ops: Ops) -> None:
-    weight, x = ops.pack(random(64, 32)), random(1, 4, 64)
+    weight, x = laid(random(64, 32), ops), random(1, 4, 64)
     recording, answer = recorded(library, lambda x: ops.linear(x[:, 2, 32:], weight, None), x)
     other = x + 1
     recording.replay(1, [other])
@@ -80,11 +88,11 @@ def test_an_input_may_be_read_from_its_middle(library: Library, ops: Ops) -> Non
 def test_weights_live_as_long_as_the_recording(library: Library, ops: Ops) -> None:
     x = random(MOST, 64)
 
-    def code(x: Tensor, weight: Tensor) -> Tensor:
+    def code(x: Tensor, weight: Matrix) -> Tensor:
         return ops.linear(x, weight, None)
 
-    weight = ops.pack(random(64, 64))
-    expected, gone = code(x, weight), weakref.ref(weight)
+    weight = laid(random(64, 64), ops)
+    expected, gone = code(x, weight), weakref.ref(weight.store)
     recording, answer = recorded(library, partial(code, weight=weight), x)
     del weight
     recording.replay(MOST, [x])
@@ -93,7 +101,7 @@ def test_weights_live_as_long_as_the_recording(library: Library, ops: Ops) -> No
 
 def test_memory_is_used_again(library: Library, ops: Ops) -> None:
     """A chain of many products needs the memory of two."""
-    weight, x = ops.pack(random(64, 64)), random(MOST, 64)
+    weight, x = laid(random(64, 64), ops), random(MOST, 64)
 
     def chain(x: Tensor) -> Tensor:
         for _ in range(20):
@@ -105,7 +113,7 @@ def test_memory_is_used_again(library: Library, ops: Ops) -> None:
 
 def test_a_view_keeps_its_memory(library: Library, ops: Ops) -> None:
     """What is still seen by a view is not given to another op."""
-    weight, norm, x = ops.pack(random(64, 64)), random(64), random(MOST, 64)
+    weight, norm, x = laid(random(64, 64), ops), random(64), random(MOST, 64)
 
     def code(x: Tensor) -> Tensor:
         first = ops.linear(x, weight, None).view(-1)
@@ -130,5 +138,6 @@ def test_what_is_not_native_cannot_be_recorded(library: Library, compute: Callab
     with pytest.raises(CannotRecord):
         recorded(library, compute, random(3, 4))
     # And native calls are calls again.
-    weight = ops_of(NATIVE[0].kernels).pack(random(64, 4))
-    assert ops_of(NATIVE[0].kernels).linear(random(3, 4), weight, None).shape == (3, 64)
+    ops = ops_of(NATIVE[0].kernels)
+    weight = laid(random(64, 4), ops)
+    assert ops.linear(random(3, 4), weight, None).shape == (3, 64)

@@ -1,0 +1,30 @@
+"""A weight in the memory that kernels read."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stemma.core.base.numbers import round_up
+from stemma.core.config.quant import PANEL, Format, row_bytes
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Matrix:
+    """Outputs by inputs, in a format. Only the bodies of ops that filled `store` know its layout."""
+
+    format: Format
+    dtype: torch.dtype  # of the numbers that go in and come out
+    outputs: int
+    inputs: int
+    store: Tensor  # bytes: whole panels of outputs, each with `row_bytes`
+
+
+def empty_matrix(format: Format, outputs: int, inputs: int, dtype: torch.dtype) -> Matrix:
+    """Memory that waits for its rows; outputs that nobody asked for are zero."""
+    store = torch.empty(
+        round_up(outputs, PANEL), row_bytes(format, inputs, str(dtype).removeprefix("torch.")), dtype=torch.uint8
+    )
+    if outputs % PANEL:
+        store[-PANEL:].zero_()
+    return Matrix(format, dtype, outputs, inputs, store)
