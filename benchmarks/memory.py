@@ -5,7 +5,7 @@
 Starts a server, sends prompts that fill the largest step and have every token's log-probability taken,
 then decodes all rows together, and reads the private memory (RssAnon) of the engine process. Prints one
 JSON line: `planned` is the ledger's sum, `after` what the process holds when all is done, `peak` the most
-on the way.
+on the way. `over_weights_and_cache` is what it holds when it is loaded, over the two lines that nobody can spare.
 """
 
 import json
@@ -87,6 +87,7 @@ def main() -> None:
         # The files that it maps, libraries, stay as they are: what is left of the peak is its own.
         peak = resident_bytes(pid, "VmHWM") - resident_bytes(pid, "RssFile")
     planned = settled.ledger.private_bytes
+    lines = {line.name: line.bytes for line in settled.ledger.lines if not line.mapped}
     report(
         "memory",
         model=settled.serve.served_model_name,
@@ -96,7 +97,8 @@ def main() -> None:
         peak=peak,
         error_percent=round(100 * (planned / after - 1), 2),
         peak_error_percent=round(100 * (planned / peak - 1), 2),
-        lines={line.name: line.bytes for line in settled.ledger.lines if not line.mapped},
+        over_weights_and_cache=round(loaded / (lines["weights"] + lines["KV cache"]), 3),
+        lines=lines,
         options=options,
     )
 

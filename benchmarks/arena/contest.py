@@ -133,7 +133,7 @@ class Contest:
             load = self.rules.load(name, ids, int(str(who["round"])), is_first=name == names[0])
             least = self.floor(one, model, load, ids)
             known = {"workload": name, "floor": msgspec.to_builtins(least)}
-            self.write({"bench": "arena", **who, **known, **played(server, load)})
+            self.write({"bench": "arena", **who, **known, **played(engine, server, load)})
 
     def parting(self, one: Contender, model: str, server: Server, ids: range) -> str | None:
         """Where an engine parts from the judge, who speaks first."""

@@ -1,17 +1,15 @@
 """What is written of a contest: a line for the machine's limits, for each start, for each workload played."""
 
 import asyncio
-from pathlib import Path
 
 from msgspec import Struct
 
 from benchmarks.arena.limits import Floor, Limits
+from benchmarks.arena.recipe import Engine
 from stemma.bench.door import Server
 from stemma.bench.load import Load, put
 from stemma.bench.report import record, report_of
 from stemma.bench.timeline import Timeline
-
-TICKS = 100  # per second, in /proc/stat
 
 
 class Start(Struct, frozen=True, kw_only=True, tag="arena_start", tag_field="bench"):
@@ -38,7 +36,7 @@ class Result(Struct, frozen=True, kw_only=True, tag="arena", tag_field="bench"):
     round: int
     is_valid: bool  # every answer came, as long as it was asked for: else rates mean nothing
     error: str | None
-    disturbance: float  # processors that others took meanwhile: niced work, and what the host stole
+    disturbance: float | None  # processors that others took meanwhile; None: it is not known what the engine took
     floor: Floor | None  # of this run's prompts, by this run's limits
     duration: float
     output_throughput: float
@@ -55,21 +53,16 @@ class Result(Struct, frozen=True, kw_only=True, tag="arena", tag_field="bench"):
 Line = Limits | Start | Result
 
 
-def played(server: Server, load: Load) -> dict[str, object]:
+def played(engine: Engine, server: Server, load: Load) -> dict[str, object]:
     """Put a load to a server; what was measured, by the names of a Result and many more."""
     timelines: list[Timeline] = []
-    before = taken_seconds()
+    before = engine.others_seconds()
     asyncio.run(put(server, load, timelines, lambda timeline: None))
+    after = engine.others_seconds()
     report = report_of(server.door.name, load, timelines)
     numbers = report.numbers
     return record(report) | {
         "is_valid": numbers.completed > 0 and not numbers.failed and not numbers.other_length,
         "error": next((each.error for each in timelines if each.error), None),
-        "disturbance": round(numbers.per_second(1) * (taken_seconds() - before), 3),
+        "disturbance": None if before is None or after is None else round(numbers.per_second(1) * (after - before), 3),
     }
-
-
-def taken_seconds() -> float:
-    """Processor time since the start of the machine that went to niced work, or to other machines."""
-    words = Path("/proc/stat").read_text().split()
-    return (int(words[2]) + int(words[8])) / TICKS

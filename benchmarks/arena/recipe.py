@@ -46,8 +46,21 @@ class Engine:
         """Of all its processes; a page that several have mapped counts once."""
         if self.process is None:
             return None
-        parent = psutil.Process(self.process.pid)
-        return sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True)))
+        return sum(each.memory_full_info().pss for each in self._tree(self.process.pid))
+
+    def others_seconds(self) -> float | None:
+        """Processor time that all but this engine and we ourselves have taken so far, other machines included."""
+        if self.process is None:
+            return None
+        mine = [*self._tree(self.process.pid), psutil.Process()]
+        times = psutil.cpu_times()
+        busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+        return float(busy - sum(each.cpu_times().user + each.cpu_times().system for each in mine))
+
+    @staticmethod
+    def _tree(pid: int) -> list[psutil.Process]:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
 
     def end(self) -> None:
         self.signal(signal.SIGCONT)

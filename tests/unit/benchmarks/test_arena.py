@@ -247,6 +247,8 @@ def test_every_recipe_installs_prepares_and_serves() -> None:
 def test_a_stopped_engine_ends() -> None:
     engine = Engine("", process=Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0))
     assert (engine.resident_bytes() or 0) > 0
+    busy, own = engine.others_seconds(), Engine("").others_seconds()
+    assert busy is not None and busy > 0 and own is None
     engine.signal(signal.SIGSTOP)
     engine.end()
     assert engine.process is not None and engine.process.returncode == -signal.SIGTERM
