@@ -1,6 +1,6 @@
 """MaskBench: schemas of the real world, each instance forced through the matcher token by token.
 
-    python -m benchmarks.structured.maskbench SAMPLE.jsonl [--backends chain,llguidance] [--tokenizer FOLDER] [--every N]
+    python -m benchmarks.structured.maskbench SAMPLE [--backends chain,llguidance] [--tokenizer FOLDER] [--every N]
 
 SAMPLE has one JSON object a line: `name`, `schema`, `tests: [{valid, data}]` (guidance-ai/jsonschemabench; Geng et
 al., "JSONSchemaBench", arXiv 2501.10868). One JSON line per backend: schemas fully right (compiled, every valid
@@ -14,13 +14,16 @@ import gc
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import tokenizers
+from msgspec import Struct
 
 from benchmarks.facts import report
 from stemma.control.grammar.compiler import Compiler
@@ -30,6 +33,19 @@ from stemma.core.config.embedded import embedded_model_path
 from stemma.core.types.grammar import Grammar
 
 SECONDS = 30.0  # of a compile
+
+
+class Test(Struct):
+    valid: bool
+    data: Any
+
+
+class Line(Struct):
+    """One schema with its instances."""
+
+    name: str
+    schema: dict[str, Any] | bool
+    tests: list[Test]
 
 
 @dataclass(slots=True)
@@ -54,27 +70,27 @@ class Bench:
         text = (folder / "tokenizer.json").read_text()
         self.tokenizer = tokenizers.Tokenizer.from_str(text)
         size = self.tokenizer.get_vocab_size()
-        self.vocabulary = Vocabulary(text, size, (self.tokenizer.token_to_id("<|im_end|>"),))
+        stop = self.tokenizer.token_to_id("<|im_end|>")
+        assert stop is not None
+        self.vocabulary = Vocabulary(text, size, (stop,))
         self.compiler = Compiler(self.vocabulary, backend, SECONDS, lambda: None)
         self.words = np.zeros(self.vocabulary.words, np.uint32)
         self.score = Score()
 
-    def run(self, line: dict[str, object]) -> None:
-        schema, tests = line["schema"], line["tests"]
-        assert isinstance(tests, list)
+    def run(self, line: Line) -> None:
         self.score.schemas += 1
-        compiled = self.compile(Grammar("json_schema", json.dumps(schema)))
+        compiled = self.compile(Grammar("json_schema", json.dumps(line.schema)))
         if compiled is None:
             self.score.refused += 1
             return
         is_right = True
-        for test in tests:
-            accepted = self.accepts(compiled.matcher(), test["data"])
-            if accepted != test["valid"]:
+        for test in line.tests:
+            accepted = self.accepts(compiled.matcher(), test.data)
+            if accepted != test.valid:
                 is_right = False
                 if accepted:
                     self.score.wrong_accepts += 1
-                    self.score.caught += not validates(schema, test["data"])
+                    self.score.caught += not validates(line.schema, test.data)
                 else:
                     self.score.wrong_rejects += 1
         self.score.right += is_right
@@ -107,16 +123,16 @@ class Bench:
         return matcher.is_complete
 
 
-def validates(schema: object, instance: object) -> bool:
+def validates(schema: Mapping[str, Any] | bool, instance: Any) -> bool:
     kind = jsonschema.validators.validator_for(schema)
-    return bool(kind(schema, format_checker=kind.FORMAT_CHECKER).is_valid(instance))
+    return kind(schema, format_checker=kind.FORMAT_CHECKER).is_valid(instance)
 
 
-def lines_of(path: Path, every: int) -> Iterator[dict[str, object]]:
+def lines_of(path: Path, every: int) -> Iterator[Line]:
     with path.open(encoding="utf-8") as file:
         for at, line in enumerate(file):
             if at % every == 0:
-                yield json.loads(line)
+                yield msgspec.json.decode(line, type=Line)
 
 
 def one_backend(backend: str, path: Path, folder: Path, every: int) -> None:
