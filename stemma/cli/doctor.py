@@ -52,6 +52,11 @@ def machine_facts(machine: Machine) -> Facts:
     yield "memory", format_bytes(machine.memory_bytes), "the least of what is available and what the cgroup grants"
     most = (machine.memory_bytes - RUNTIME_BYTES) * (1 - CACHE_SHARE) / DTYPE_BYTES["bfloat16"]
     yield "largest model", f"{most / 1e9:.1f} billion parameters", "in bfloat16, with a quarter left for the cache"
+    yield (
+        "huge pages",
+        machine.huge_pages,
+        "for weights and cache" if machine.huge_pages != "never" else "reads are slower",
+    )
     yield "instructions", " ".join(machine.instructions) or "none that matter", ""
     fast = machine.has("avx512_bf16", "amx_bf16", "bf16")
     yield "bfloat16", "in hardware" if fast else "emulated", "" if fast else "works, but float32 may be faster"

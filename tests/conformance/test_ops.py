@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stemma.device.ops.reference.activation import FUNCTIONS
 from stemma.device.ops.table import Ops, ops_of
 from tests.bodies import NATIVE, Body
 from tests.matrices import REFERENCE, laid
@@ -82,7 +83,7 @@ def test_norm_rotate(body: Body, dtype: torch.dtype, width: int, turned: int, is
 @every_body
 @every_type
 @every_width
-@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
+@pytest.mark.parametrize("activation", FUNCTIONS)
 def test_gated(body: Body, dtype: torch.dtype, width: int, activation: str) -> None:
     x = random(CROWDS[-1], 2 * width, dtype=dtype) * 4
     assert_like_the_reference(lambda ops, rows: ops.gated(rows, activation), body, x)

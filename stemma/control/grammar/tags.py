@@ -23,9 +23,13 @@ class Tags:
         self._lark = lark
         self._served = served
 
-    def translate(self, tag: object) -> str:
+    def translate(self, source: str) -> str:
         try:
-            found = tag["format"] if "format" in tag else modern(tag)  # type: ignore[index, operator, arg-type]
+            tag = json.loads(source)
+        except (ValueError, RecursionError) as error:
+            raise GrammarError(f"structural_tag: this is not JSON: {error}") from None
+        try:
+            found = tag["format"] if "format" in tag else modern(tag)
             return self._lark.source(self.part(found))
         except (KeyError, TypeError, AttributeError) as error:
             raise GrammarError(f"structural_tag: {error!r}: a field is missing or of the wrong type") from None
@@ -93,7 +97,7 @@ def modern(tag: Json) -> Json:
     return {
         "type": "triggered_tags",
         "triggers": tag["triggers"],
-        "at_least_one": bool(tag.get("at_least_one")),
+        "at_least_one": tag.get("at_least_one"),
         "tags": [
             {
                 "begin": each["begin"],

@@ -139,14 +139,20 @@ def _cache_line(config: EngineConfig) -> Line:
 
 
 def _step_line(config: EngineConfig) -> Line:
-    """The widest moment of a layer: its feed-forward part or its attention, beside what bypasses both."""
+    """In plain torch the widest moment of a layer: its feed-forward part or its attention, beside what bypasses both.
+
+    A recorded step gives memory out again and never cuts it: both parts have their own.
+    """
     spec, tokens, width = config.model, config.schedule.step_tokens, DTYPE_BYTES[config.device.dtype]
-    bypass = 2 * tokens * spec.hidden * width
+    bypass, inner = tokens * spec.hidden * width, tokens * spec.intermediate * width
     # Gate and up, and their product; in plain torch the gate is copied and activated between.
-    feed_forward = (3 if config.device.is_native else 5) * tokens * spec.intermediate * width
+    if config.device.is_native:
+        total = 3 * bypass + 3 * inner + _attention_bytes(config)
+    else:
+        total = 2 * bypass + max(5 * inner, _attention_bytes(config))
     return Line(
         name="largest step",
-        bytes=bypass + max(feed_forward, _attention_bytes(config)) + _quantised_bytes(config),
+        bytes=total + _quantised_bytes(config),
         how=f"{tokens:,} tokens through the widest layer",
         option="--chunked-prefill-size",
     )
@@ -174,11 +180,14 @@ def _attention_bytes(config: EngineConfig) -> int:
 
 
 def _logits_line(config: EngineConfig) -> Line:
+    """Native kernels write float32 at once; plain torch has them in the type of the weights before."""
     rows, dtype = min(HEAD_ROWS, config.schedule.step_tokens), config.device.dtype
-    width = DTYPE_BYTES["float32"] + (DTYPE_BYTES[dtype] if dtype != "float32" else 0)
+    is_direct = config.device.is_native or dtype == "float32"
+    width = DTYPE_BYTES["float32"] + (0 if is_direct else DTYPE_BYTES[dtype])
+    types = "in float32" if is_direct else f"in {dtype} and in float32"
     return Line(
         name="logits",
         bytes=rows * config.model.vocab_size * width,
-        how=f"{rows} rows of {config.model.vocab_size:,} at a time, in {dtype} and in float32",
+        how=f"{rows} rows of {config.model.vocab_size:,} at a time, {types}",
         option="--chunked-prefill-size",
     )

@@ -28,6 +28,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     cores: int  # physical cores that this process may use
     memory_bytes: int  # what this process may still take: min(cgroup limit, available memory)
     instructions: tuple[str, ...] = ()
+    huge_pages: str = "never"  # transparent ones: always, madvise or never
     cannot_build: str = ""  # why native kernels cannot be built here; empty: they can
 
     def has(self, *instructions: str) -> bool:
@@ -46,6 +47,7 @@ def probe(root: Path = Path("/")) -> Machine:
         cores=_usable_cores(root, os.sched_getaffinity(0)),
         memory_bytes=min([_available_bytes(root), *_limits(root, "memory", "memory.max", "memory.limit_in_bytes")]),
         instructions=tuple(name for name in _TELLING if name in flags),
+        huge_pages=_huge_pages(root),
         cannot_build=_cannot_build(),
     )
 
@@ -61,6 +63,12 @@ def _cannot_build() -> str:
     folder = cache_folder()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return "" if os.access(existing, os.W_OK) else f"{existing} cannot be written"
+
+
+def _huge_pages(root: Path) -> str:
+    """The word that stands in brackets."""
+    file = root / "sys/kernel/mm/transparent_hugepage/enabled"
+    return file.read_text().partition("[")[2].partition("]")[0] if file.exists() else "never"
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

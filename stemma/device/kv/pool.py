@@ -6,6 +6,7 @@ Shapes: P slots (pages x page size), K key heads, H width of a head.
 import torch
 
 from stemma.core.config.model import ModelSpec
+from stemma.device.ops.memory import zeros
 
 
 class KVPool:
@@ -18,8 +19,8 @@ class KVPool:
         self.pages = pages
         self.page_size = page_size
         shape = ((pages + 1) * page_size, spec.kv_heads, spec.head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype) for _ in range(spec.layers)]
-        self.values = [torch.zeros(shape, dtype=dtype) for _ in range(spec.layers)]
+        self.keys = [zeros(shape, dtype) for _ in range(spec.layers)]
+        self.values = [zeros(shape, dtype) for _ in range(spec.layers)]
 
     @property
     def null_slot(self) -> int:

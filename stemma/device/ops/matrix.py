@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stemma.core.base.numbers import round_up
 from stemma.core.config.quant import PANEL, Format, row_bytes
+from stemma.device.ops.memory import zeros
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -22,9 +23,5 @@ class Matrix:
 
 def empty_matrix(format: Format, outputs: int, inputs: int, dtype: torch.dtype) -> Matrix:
     """Memory that waits for its rows; outputs that nobody asked for are zero."""
-    store = torch.empty(
-        round_up(outputs, PANEL), row_bytes(format, inputs, str(dtype).removeprefix("torch.")), dtype=torch.uint8
-    )
-    if outputs % PANEL:
-        store[-PANEL:].zero_()
-    return Matrix(format, dtype, outputs, inputs, store)
+    bytes = row_bytes(format, inputs, str(dtype).removeprefix("torch."))
+    return Matrix(format, dtype, outputs, inputs, zeros((round_up(outputs, PANEL), bytes), torch.uint8))

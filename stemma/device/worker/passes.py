@@ -62,7 +62,13 @@ class RecordedPasses:
         self._head, self._logits_SV = record(
             library, lambda: model.logits(hidden_TD, places_S), len(places_S), (places_S,)
         )
+        self._model = model
         _log.info("a step is two calls of %d and %d native ones", self._forward.calls, self._head.calls)
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Of the memory of both recordings, when a step is as large as it may be."""
+        return self._forward.bytes, self._head.bytes
 
     def forward(self, batch: ForwardBatch) -> None:
         self._forward.replay(len(batch.tokens_T), batch.inputs)

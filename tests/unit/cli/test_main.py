@@ -106,7 +106,17 @@ def test_plan_tells_every_line_of_the_ledger(capsys: pytest.CaptureFixture[str])
 def test_doctor_says_what_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    for words in ("cores", "instructions", "torch", "GPU", "compiler", "kernels", "as the checkpoint", "step tokens"):
+    for words in (
+        "cores",
+        "instructions",
+        "huge pages",
+        "torch",
+        "GPU",
+        "compiler",
+        "kernels",
+        "as the checkpoint",
+        "step tokens",
+    ):
         assert words in page
     assert main(["doctor", str(tmp_path)]) == 1
     assert "cannot be served: " in capsys.readouterr().out

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from stemma.device.ops.cpu.library import Library, empty
 from stemma.device.ops.matrix import Matrix
-from stemma.device.ops.reference.activation import gated as gated_by_torch
 
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 _SLICE = 4096  # outputs that are converted at a time
 
 
@@ -137,13 +137,17 @@ def norm_rotate(
 
 
 def gated(library: Library, gate_up_TJ: Tensor, activation: str) -> Tensor:
-    """Native for silu; models with another activation are few."""
-    if activation != "silu":
-        return gated_by_torch(gate_up_TJ, activation)
     x_TJ = gate_up_TJ.contiguous()
     rows, width = x_TJ.shape[0], x_TJ.shape[1] // 2
     out_TI = empty(rows, width, dtype=x_TJ.dtype)
-    library.gated[x_TJ.dtype](out_TI.data_ptr(), x_TJ.data_ptr(), rows, width, torch.get_num_threads())
+    library.gated[x_TJ.dtype](
+        out_TI.data_ptr(),
+        x_TJ.data_ptr(),
+        rows,
+        width,
+        ACTIVATIONS.index(activation),
+        torch.get_num_threads(),
+    )
     return out_TI
 
 

@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.engine import Kernels
@@ -16,7 +18,7 @@ from stemma.core.config.env import cache_folder
 from stemma.core.config.machine import find_compiler
 
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-fvisibility=hidden", "-w")
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", "-w")
 _AVX512 = "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma"
 _INSTRUCTIONS: dict[Kernels, str] = {
     "portable": "",
@@ -40,7 +42,7 @@ def build(kernels: Kernels) -> Path:
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.exists():
-                _compile([compiler, *flags, *map(str, sources), "-lpthread"], target)
+                _build([compiler, *flags], sources, target)
     return target
 
 
@@ -53,14 +55,21 @@ def _digest(compiler: str, flags: tuple[str, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _compile(command: list[str], target: Path) -> None:
-    """Nobody ever sees a library that is not whole: it is renamed when it is."""
-    growing = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([*command, "-o", str(growing)], capture_output=True, text=True, check=False)
+def _build(command: list[str], sources: list[Path], target: Path) -> None:
+    """Sources side by side. Nobody ever sees a library that is not whole: it is renamed when it is."""
+    with TemporaryDirectory(dir=target.parent) as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = [Path(folder) / f"{source.stem}.o" for source in sources]
+        jobs = ([*command, "-c", str(source), "-o", str(made)] for source, made in zip(sources, objects, strict=True))
+        list(pool.map(_run, jobs))
+        linked = Path(folder) / target.name
+        _run([command[0], "-shared", *map(str, objects), "-lpthread", "-o", str(linked)])
+        linked.rename(target)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        growing.unlink(missing_ok=True)
         raise ConfigError(
             f"kernels: the compiler failed with status {done.returncode}; mend it, or take --kernels reference\n"
             f"{' '.join(command)}\n{done.stderr[:2000]}"
         )
-    growing.rename(target)

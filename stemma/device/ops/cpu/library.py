@@ -80,7 +80,7 @@ class Library:
         self.logits = self._formats("logits", "ppprnnt")
         self.add_rms_norm = self._typed("add_norm", "ppppprnft")
         self.norm_rotate = self._typed("norm_rotate", "pppppprnnnnnft")
-        self.gated = self._typed("gated", "pprnt")
+        self.gated = self._typed("gated", "pprnnt")
         self.sample = Function(self, "sample", "prnpppt")
         self.score = Function(self, "score", "pnppnpppnpnt")
         self.plan_attention = Function(self, "plan_attention", "pnpnpnnnnt")

@@ -70,6 +70,12 @@ def test_an_unlimited_quota_is_none(root: Path) -> None:
     assert probe(root).cores == 2
 
 
+def test_huge_pages(root: Path) -> None:
+    assert probe(root).huge_pages == "never"
+    write(root, "sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")
+    assert probe(root).huge_pages == "madvise"
+
+
 def test_arm_has_features(root: Path) -> None:
     write(root, "proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd bf16 sve\n")
     assert probe(root).instructions == ("asimd", "bf16", "sve")
