@@ -9,6 +9,7 @@ ends are spread evenly, so that most steps of many rows seat somebody.
 - receive: messages from the socket, decoded, checked and queued
 - plan: the scheduler's
 - inputs: what the worker makes of the plan before its first kernel: rows, pages, positions, slots
+- results: drawn tokens to the step's result
 - absorb: results to chunks
 - send: chunks encoded and handed to the socket
 - rest: of the loop itself
@@ -34,14 +35,16 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, EngineReady, ToEngine
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import Masks, RowResult, StepPlan, StepResult
+from stemma.core.types.step import Masks, StepPlan, StepResult
 from stemma.core.types.tokens import pack
 from stemma.core.wire.codec import decode_from_engine, encode
 from stemma.core.wire.zmq import ZmqEngineChannel, new_address
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
-from stemma.device.worker.inputs import drawn_places, forward_batch
+from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch
+from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
+from stemma.device.worker.sampler import Verdict
 from stemma.engine.executor import LocalExecutor
 from stemma.engine.inbox import Inbox
 from stemma.engine.loop import EngineLoop
@@ -49,11 +52,12 @@ from stemma.engine.outbox import Outbox
 from stemma.engine.pace import Pace
 from tests.checkpoints import tiny_checkpoint
 
+CONTEXT = 4096
 PAGE_SIZE = 16
 PROMPT = 100
 OUTPUT = 256
 VOCAB_SIZE = 32_000
-PARTS = ("receive", "plan", "inputs", "absorb", "send")
+PARTS = ("receive", "plan", "inputs", "results", "absorb", "send")
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -90,16 +94,13 @@ class Front:
 
     def listen(self) -> int:
         """Read what the last step said, and ask anew for everybody who ended. Returns the tokens that came."""
-        tokens = 0
-        while self._socket.poll(1):
-            message = decode_from_engine(self._socket.recv())
-            assert isinstance(message, Chunks)
-            for chunk in message.chunks:
-                assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
-                tokens += len(chunk.tokens)
-                if chunk.finish is not None:
-                    self._ask(OUTPUT)
-        return tokens
+        message = decode_from_engine(self._socket.recv())
+        assert isinstance(message, Chunks)
+        for chunk in message.chunks:
+            assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
+            if chunk.finish is not None:
+                self._ask(OUTPUT)
+        return sum(len(chunk.tokens) for chunk in message.chunks)
 
     def close(self) -> None:
         self._socket.close(linger=0)
@@ -117,43 +118,49 @@ class Front:
 class Device:
     """The worker's side of a plan without the model: a token for every row that asks for one."""
 
-    def __init__(self, folder: Path, cache: CacheConfig, watch: Stopwatch):
+    def __init__(self, folder: Path, rows: int, cache: CacheConfig, watch: Stopwatch):
         spec = read_model_spec(folder)
         pool = KVPool(spec, cache.pages, cache.page_size, torch.bfloat16)
         self._attention = ATTENTION["paged"](spec, pool, "portable")
-        self._rows = RowTable(cache.page_size, VOCAB_SIZE)
+        self._rows = RowTable(rows, CONTEXT, cache.page_size, VOCAB_SIZE)
         self._inputs = watch.times("inputs", self._inputs_of)
         self._answer = watch.times("device", self._answer_to)
+        self._results = watch.times("results", self._results_of)
 
     def step(self, plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
-        self._inputs(plan)
-        return self._answer(plan)
+        with torch.inference_mode():
+            drawn = self._inputs(plan)
+            return self._results(plan, self._answer(drawn))
 
-    def _inputs_of(self, plan: StepPlan) -> None:
-        self._rows.apply(plan)
-        forward_batch(plan, drawn_places(plan), self._rows, self._attention)
+    def _inputs_of(self, plan: StepPlan) -> Places:
+        parts = self._rows.apply(plan)
+        forward_batch(parts, self._rows, self._attention)
+        drawn = drawn_places(parts)
+        asked_at(parts, drawn)
+        return drawn
 
-    def _answer_to(self, plan: StepPlan) -> StepResult:
-        for row in plan.rows:
-            if row.samples:
-                tokens = self._rows[row.row].tokens
-                tokens.write(tokens.length, tokens[-1:])
-        results = (RowResult(row.row, (row.start % VOCAB_SIZE,) if row.samples else ()) for row in plan.rows)
-        return StepResult(step=plan.step, rows=tuple(results))
+    def _answer_to(self, drawn: Places) -> Verdict:
+        places = len(drawn.row_S)
+        return Verdict(drawn, torch.full((places,), 5), torch.ones(places, dtype=torch.bool))
+
+    def _results_of(self, plan: StepPlan, verdict: Verdict) -> StepResult:
+        places = verdict.places
+        self._rows.remember(places.row_S, places.position_S, verdict.tokens_S)
+        return StepResult(step=plan.step, rows=PendingStep(plan, [verdict], []).wait())
 
 
 def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
     """Microseconds by part of `steps` steps with `rows` running rows."""
     cache = CacheConfig(pages=(rows + 1) * (2 + (PROMPT + OUTPUT) // PAGE_SIZE), page_size=PAGE_SIZE)
     limits = ScheduleConfig(max_running=rows, max_queued=None, step_tokens=8192)
-    scheduler = Scheduler(cache, limits, context=4096, vocab_size=VOCAB_SIZE, stop_ids=(2,))
-    ready = EngineReady(context=4096, max_total_tokens=4096, page_size=PAGE_SIZE, vocab_size=VOCAB_SIZE)
+    scheduler = Scheduler(cache, limits, context=CONTEXT, vocab_size=VOCAB_SIZE, stop_ids=(2,))
+    ready = EngineReady(context=CONTEXT, max_total_tokens=CONTEXT, page_size=PAGE_SIZE, vocab_size=VOCAB_SIZE)
     watch = Stopwatch()
     address = new_address()
     channel = ZmqEngineChannel(address)
     outbox, pace = Outbox(channel), Pace()
     inbox = Inbox(channel, scheduler, outbox, pace, ready)
-    loop = EngineLoop(scheduler, LocalExecutor(Device(folder, cache, watch).step, 1), inbox, outbox, pace, 1)
+    loop = EngineLoop(scheduler, LocalExecutor(Device(folder, rows, cache, watch).step, 1), inbox, outbox, pace, 1)
     front = Front(address, rows)
     took: list[dict[str, float]] = []
     with (
