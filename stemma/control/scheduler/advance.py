@@ -24,14 +24,15 @@ class Advance:
         behind = []
         seated = State.SEATED  # looked up once: in Python 3.11 a member of an Enum takes 0.1 us
         for sequence in tuple(self._seats.seated):
-            ahead = sequence.ahead
-            if ahead > 1:
+            planned, lease = sequence.planned, sequence.lease
+            if planned == sequence.known or planned == sequence.end or sequence.state is not seated:
+                continue
+            if planned + 1 < sequence.known and planned + 1 < sequence.end:
                 behind.append(sequence)
-            elif ahead and sequence.state is seated:
-                if sequence.planned < sequence.held.room:
-                    draft.add(sequence, 1, ())
-                else:
-                    self.compute(sequence, draft)
+            elif lease is not None and planned < lease.room:
+                draft.add(sequence, 1, ())
+            else:
+                self.compute(sequence, draft)
         if draft.rows:
             draft.decodes = len(draft.rows)
             draft.tokens = self._cost.fitting(draft.tokens)

@@ -78,8 +78,9 @@ class Ledger:
             else:
                 finish, came = sequence.absorb_constrained(sequence.constraint, row, came)
             self.output_tokens += len(came.tokens)
-            if sequence.landed >= sequence.held.border:
-                self._cache.publish(sequence.held, sequence.tokens, sequence.landed)
+            lease = sequence.held
+            if sequence.landed >= lease.border:
+                self._cache.publish(lease, sequence.tokens, sequence.landed)
         prompt_logprobs, usage = came.prompt_logprobs, None
         if not sequence.has_spoken:
             prompt_logprobs = sequence.first_logprobs() + prompt_logprobs

@@ -176,9 +176,7 @@ class Scheduler:
             sequence.check(flying.pop(sequence, 0), sampled.get(sequence, 0))
         if flying:
             raise Bug(f"{len(flying)} sequences left while steps of theirs were flying")
-        unplaced = [
-            each for each in self.ledger.open.values() if each not in placed and each not in (self.parking or ())
-        ]
+        unplaced = set(self.ledger.open.values()).difference(placed, self.parking or ())
         if unplaced:
             raise Bug(f"{len(unplaced)} open requests neither wait nor sit")
 

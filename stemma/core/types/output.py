@@ -1,11 +1,14 @@
-"""What an engine answers."""
+"""What an engine answers.
+
+`gc=False`: there are many, and none can be part of a circle.
+"""
 
 from typing import Literal
 
 from msgspec import Struct
 
 
-class Logprob(Struct, frozen=True, array_like=True):
+class Logprob(Struct, frozen=True, array_like=True, gc=False):
     """Log-probability of one token, given all before it, after temperature (natural logarithm, float32)."""
 
     token: int
@@ -37,7 +40,7 @@ class Finish(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str | int | None = None  # the stop token or string, or the message of an error
 
 
-class TokenChunk(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="chunk"):
+class TokenChunk(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="chunk", gc=False):
     """What happened to one request in one step."""
 
     id: str

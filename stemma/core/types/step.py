@@ -1,4 +1,7 @@
-"""The record between control and device: a plan goes down, a result comes up."""
+"""The record between control and device: a plan goes down, a result comes up.
+
+`gc=False`: there are many, and none can be part of a circle.
+"""
 
 from collections.abc import Mapping
 
@@ -24,7 +27,7 @@ class Seat(Struct, frozen=True, kw_only=True, array_like=True):
     stop_ids: tuple[int, ...] = ()  # every id that ends it; not drawn before min_new_tokens are out
 
 
-class RowPlan(Struct, frozen=True, array_like=True):
+class RowPlan(Struct, frozen=True, array_like=True, gc=False):
     """Compute positions [start, start + count) of a row."""
 
     row: int
@@ -49,7 +52,7 @@ class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
         return sum(row.count for row in self.rows)
 
 
-class RowResult(Struct, frozen=True, array_like=True):
+class RowResult(Struct, frozen=True, array_like=True, gc=False):
     """What a row yielded. A fault fails its row alone."""
 
     row: int
