@@ -136,10 +136,10 @@ class Contest:
             self.write({"bench": "arena", **who, **known, **played(engine, server, load)})
 
     def parting(self, one: Contender, model: str, server: Server, ids: range) -> str | None:
-        """Where an engine parts from the judge, who speaks first."""
-        is_judge = one is self.contenders[0]
-        if not one.is_exact or (is_judge and model in self.judged):
+        """Where an engine parts from the judge, who speaks first. Asked in its first turn."""
+        if not one.is_exact or (one.name, model) in self.took:
             return None
+        is_judge = one is self.contenders[0]
         said = asyncio.run(probed(server, ids, is_judge))
         judged = self.judged.setdefault(model, said) if is_judge else self.judged.get(model)
         return difference(judged, said, self.rules.margin) if judged else "the judge said nothing"

@@ -56,7 +56,7 @@ LINEUP = {
             once=("serve",),
             never=("prefix",),
         ),
-        Contender(name="transformers", recipe="transformers", once=("latency", "serve"), never=("prefix",)),
+        Contender(name="transformers", recipe="transformers", never=("serve", "prefix")),
     )
 }
 

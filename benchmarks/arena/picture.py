@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.arena.lines import Line, Result
 from benchmarks.arena.table import TITLES, WIDTHS, decode_rate, family
@@ -63,5 +64,8 @@ def _panel(panel: Axes, shown: Sequence[Result], families: Sequence[str]) -> Non
         panel.annotate(name, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8)
     best = [one for one in sorted(points) if not any(x > one[0] and y < one[1] for x, y in points)]
     panel.plot(*zip(*best, strict=True), color="#bbbbbb", linewidth=1, zorder=0)
-    panel.set_xlim(0, 1.25 * max(x for x, _ in points))
-    panel.set_ylim(0, 1.15 * max(y for _, y in points) or 1)
+    panel.set_xlim(0, 1.3 * max(x for x, _ in points))
+    panel.set_yscale("log")
+    panel.margins(y=0.15)
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
