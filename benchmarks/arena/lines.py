@@ -1,6 +1,7 @@
 """What is written of a contest: a line for the machine's limits, for each start, for each workload played."""
 
 import asyncio
+import time
 
 from msgspec import Struct
 
@@ -56,13 +57,13 @@ Line = Limits | Start | Result
 def played(engine: Engine, server: Server, load: Load) -> dict[str, object]:
     """Put a load to a server; what was measured, by the names of a Result and many more."""
     timelines: list[Timeline] = []
-    before = engine.others_seconds()
+    began, before = time.monotonic(), engine.others_seconds()
     asyncio.run(put(server, load, timelines, lambda timeline: None))
-    after = engine.others_seconds()
+    after, seconds = engine.others_seconds(), time.monotonic() - began
     report = report_of(server.door.name, load, timelines)
     numbers = report.numbers
     return record(report) | {
         "is_valid": numbers.completed > 0 and not numbers.failed and not numbers.other_length,
         "error": next((each.error for each in timelines if each.error), None),
-        "disturbance": None if before is None or after is None else round(numbers.per_second(1) * (after - before), 3),
+        "disturbance": None if before is None or after is None else round((after - before) / seconds, 3),
     }

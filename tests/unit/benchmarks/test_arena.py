@@ -257,16 +257,16 @@ def test_a_stopped_engine_ends() -> None:
 def test_a_small_contest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ours beside transformers, from the command line to tables and picture, and once more from the lines."""
     monkeypatch.setitem(SHAPES, "S", TINY)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("ARENA_PYTHON", sys.executable)
+    write("S", tmp_path / "S")
     files = ["--tables", str(tmp_path / "a.md"), "--picture", str(tmp_path / "a.svg")]
-    words = "--engines stemma transformers --models S --rounds 1 --quick --output".split()
-    status = main([*words, str(tmp_path / "a.jsonl"), *files])
+    words = f"--engines stemma transformers --models {tmp_path / 'S'} --peers {tmp_path} --rounds 1 --quick".split()
+    status = main([*words, "--output", str(tmp_path / "a.jsonl"), *files])
     told = capsys.readouterr().out
     assert status == 0, told
     rows = (tmp_path / "a.md").read_text().splitlines()
     assert [row.split(" | ")[-1] for row in rows if row.startswith(("| stemma", "| trans"))][-2:] == ["yes |", "yes |"]
-    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2 + 2 + 3 + 2
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2 + 2 + 3 + 1
     first = (tmp_path / "a.md").read_text()
     assert main(["--again", str(tmp_path / "a.jsonl"), *files]) == 0
     assert (tmp_path / "a.md").read_text() == first
