@@ -26,7 +26,7 @@ ROOMS = {
     "front/lang": Room((*NOUNS, "front/text"), 2250),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
-    "control/grammar": Room(NOUNS, 1900),
+    "control/grammar": Room(NOUNS, 2100),
     "device/ops": Room(NOUNS, 1200),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
     "device/weights": Room(("core/base", "core/config", "device/ops"), 730),

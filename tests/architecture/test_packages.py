@@ -8,7 +8,7 @@ from tests.architecture.source import ROOT, imported, modules
 IMPORT_NAMES = {"google-re2": "re2", "prometheus-client": "prometheus_client", "pyzmq": "zmq"}
 
 
-EXTRAS = ("openai", "plot")  # extras of the product itself, each imported by one adapter
+EXTRAS = ("openai", "plot", "xgrammar", "outlines")  # extras of the product itself, each imported by one adapter
 
 
 def declared(*extras: str) -> set[str]:

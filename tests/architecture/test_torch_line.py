@@ -15,8 +15,17 @@ for name in sys.argv[1:]:
 """
 
 
+# Libraries that are installed by choice and may import torch: whoever asks for one by name has it.
+CHOSEN = ("xgrammar", "outlines_core")
+
+
 def free_modules() -> list[str]:
-    names = (module.name for module in modules() if not may_use_torch(room_of(module.name) or ""))
+    names = (
+        module.name
+        for module in modules()
+        if not may_use_torch(room_of(module.name) or "")
+        and not any(name.split(".")[0] in CHOSEN for name, _ in imported(module.tree))
+    )
     return [name for name in names if not name.endswith("__main__")]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,6 +129,49 @@ def test_a_prefix_is_computed_once(places: Places) -> None:
     assert sgl.flush_cache(engine)
     states = shots.run_batch([{"question": str(number)} for number in range(4)], backend=engine)
     assert [state.get_meta_info("x")["cached_tokens"] for state in states] == [pages] * 4
+
+
+def test_what_is_generated_has_the_form_that_was_asked_for(places: Places) -> None:
+    schema: dict[str, object] = {"type": "object", "properties": {"a": {"enum": [1, "b"]}}, "required": ["a"]}
+
+    @sgl.function
+    def typed(s: Any) -> None:
+        s += (
+            "1 + 1 ="
+            + sgl.gen_int("int", max_tokens=40)
+            + sgl.gen("bool", dtype=bool)
+            + sgl.gen("float", 40, dtype="float")
+        )
+        s += sgl.gen_string("string", max_tokens=40) + sgl.gen("pattern", regex="[a-c]{2}|é+!", max_tokens=40)
+        s += sgl.gen("object", json_schema=schema, max_tokens=60)
+
+    forms = {
+        "int": "[-+]?[0-9]+",
+        "bool": "True|False",
+        "float": r"[-+]?[0-9]*\.?[0-9]+",
+        "string": '"[^"]*"',
+        "pattern": "[a-c]{2}|é+!",
+        "object": r'\{\s*"a"\s*:\s*(1|"b")\s*[,}].*',
+    }
+    engine, server = places
+    for backend in (engine, server):
+        state = typed.run(backend=backend, temperature=1.5)
+        assert state.error() is None
+        ended = [name for name in forms if state.get_meta_info(name)["finish_reason"]["type"] == "stop"]
+        assert "bool" in ended
+        for name in ended:
+            assert re.fullmatch(forms[name], state[name], re.DOTALL), (name, state[name])
+
+
+def test_an_engine_certifies(places: Places) -> None:
+    engine, _ = places
+    sampling = {"regex": "(yes|no)", "temperature": 1.5}
+    whole = engine.generate("Is it?", sampling, certificate=True)
+    *_, last = engine.generate("Is it?", sampling, certificate=True, stream=True)
+    for answer in (whole, last):
+        assert answer["text"] in ("yes", "no")
+        assert answer["meta_info"]["certificate"]["verdict"] == "valid"
+        assert set(answer["meta_info"]["certificate"]["sha256"]) == {"regex"}
 
 
 def test_what_the_engine_refuses_reaches_the_reader(places: Places) -> None:

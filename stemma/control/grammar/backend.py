@@ -8,5 +8,7 @@ BACKENDS: Registry[BackendMaker] = Registry(
     {
         "chain": "stemma.control.grammar.llguidance:RewritingBackend",
         "llguidance": "stemma.control.grammar.llguidance:LLGuidanceBackend",
+        "xgrammar": "stemma.control.grammar.xgrammar:XGrammarBackend",
+        "outlines": "stemma.control.grammar.outlines:OutlinesBackend",
     },
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark
 from stemma.control.grammar.matcher import Vocabulary
-from stemma.control.grammar.parts import Schema, checked
+from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
 from stemma.control.grammar.tokens import Tokens, read_tokens, special_tokens
@@ -57,7 +57,7 @@ class LLGuidanceBackend:
     def compile(self, grammar: Grammar) -> "LLGuidanceCompiled | None":
         match grammar.kind:
             case "json_schema":
-                source = LLMatcher.grammar_from_json_schema(json.dumps(read_schema(grammar)))
+                source = LLMatcher.grammar_from_json_schema(json.dumps(read_json(grammar)))
             case "regex":
                 source = LLMatcher.grammar_from_regex(grammar.source)
             case _:
@@ -73,11 +73,11 @@ class LLGuidanceBackend:
         """The grammar in the library's own words, which it was seen to take."""
         lark = Lark(special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size))
         if grammar.kind == "json_schema":
-            source = LLMatcher.grammar_from_json_schema(json.dumps(self._served(read_schema(grammar))))
+            source = LLMatcher.grammar_from_json_schema(json.dumps(self._served(read_json(grammar))))
         elif grammar.kind == "ebnf":
             source = LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
         else:
-            source = LLMatcher.grammar_from_lark(Tags(lark, self._served).translate(grammar.source))
+            source = LLMatcher.grammar_from_lark(Tags(lark, self._served).translate(read_json(grammar)))
         self._check(grammar, source)
         return source
 
@@ -106,13 +106,6 @@ class RewritingBackend(LLGuidanceBackend):
     """The same library, with schemas that it refuses rewritten into ones that it serves, and that mean the same."""
 
     rewrites = True
-
-
-def read_schema(grammar: Grammar) -> Schema:
-    try:
-        return checked(json.loads(grammar.source))
-    except (ValueError, RecursionError) as error:
-        raise GrammarError(f"json_schema: this is not JSON: {error}") from None
 
 
 def refusal(grammar: Grammar, message: str) -> GrammarError:

@@ -1,10 +1,12 @@
 """What JSON schemas are made of."""
 
+import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from stemma.core.base.errors import GrammarError
+from stemma.core.types.grammar import Grammar
 
 Schema: TypeAlias = Mapping[str, object] | bool
 
@@ -63,3 +65,11 @@ def strings(value: object) -> list[str]:
 def unquote(step: str) -> str:
     """One step of a JSON pointer in a URL."""
     return urllib.parse.unquote(step).replace("~1", "/").replace("~0", "~")
+
+
+def read_json(grammar: Grammar) -> object:
+    """What the text of a grammar says, if it is JSON."""
+    try:
+        return json.loads(grammar.source)
+    except (ValueError, RecursionError) as error:
+        raise GrammarError(f"{grammar.kind}: this is not JSON: {error}") from None

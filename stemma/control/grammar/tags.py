@@ -23,13 +23,9 @@ class Tags:
         self._lark = lark
         self._served = served
 
-    def translate(self, source: str) -> str:
+    def translate(self, tag: object) -> str:
         try:
-            tag = json.loads(source)
-        except (ValueError, RecursionError) as error:
-            raise GrammarError(f"structural_tag: this is not JSON: {error}") from None
-        try:
-            found = tag["format"] if "format" in tag else modern(tag)
+            found = tag["format"] if "format" in tag else modern(tag)  # type: ignore[index, operator, arg-type]
             return self._lark.source(self.part(found))
         except (KeyError, TypeError, AttributeError) as error:
             raise GrammarError(f"structural_tag: {error!r}: a field is missing or of the wrong type") from None
@@ -97,7 +93,7 @@ def modern(tag: Json) -> Json:
     return {
         "type": "triggered_tags",
         "triggers": tag["triggers"],
-        "at_least_one": tag.get("at_least_one"),
+        "at_least_one": bool(tag.get("at_least_one")),
         "tags": [
             {
                 "begin": each["begin"],

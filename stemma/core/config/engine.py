@@ -15,7 +15,7 @@ Attention = Literal["paged", "reference"]  # names of attention backends, the be
 Kernels = Literal["avx512_bf16", "avx512", "avx2", "portable", "reference"]
 
 # Libraries that know grammars. A chain rewrites what the first of them refuses.
-GrammarBackend = Literal["chain", "llguidance"]
+GrammarBackend = Literal["chain", "llguidance", "xgrammar", "outlines"]
 
 
 class CacheConfig(Struct, frozen=True, kw_only=True):

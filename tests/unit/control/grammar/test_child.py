@@ -12,7 +12,7 @@ from tests.unit.control.grammar.cases import NUMBER, tagged, vocabulary
 
 EBNF = Grammar("ebnf", 'root ::= "a" | "b"')
 SLOW = Grammar(
-    "ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(2000)) + 't2000 ::= "x"'
+    "ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(20000)) + 't20000 ::= "x"'
 )
 
 

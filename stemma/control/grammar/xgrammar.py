@@ -1,0 +1,118 @@
+"""The xgrammar library as a backend: a pushdown automaton with masks computed ahead. Optional: `pip install xgrammar`.
+
+Dong et al., "XGrammar: Flexible and Efficient Structured Generation Engine for Large Language Models", 2024.
+"""
+
+import json
+from functools import cached_property
+
+import numpy as np
+import xgrammar
+from numpy.typing import NDArray
+
+from stemma.control.grammar.guard import check_keywords
+from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.parts import read_json
+from stemma.control.grammar.tags import modern
+from stemma.control.grammar.tokens import read_tokens, special_tokens
+from stemma.core.base.errors import GrammarError
+from stemma.core.types.grammar import Grammar
+
+IGNORED = frozenset(  # keywords that the library reads over: answers would not be held to them
+    "contains minContains maxContains dependencies dependentRequired dependentSchemas if then else multipleOf not "
+    "uniqueItems unevaluatedProperties unevaluatedItems".split()
+)
+FORMATS = frozenset("email date time date-time duration ipv4 ipv6 hostname uuid uri uri-reference".split())
+
+
+class XGrammarBackend:
+    """Compiles the whole automaton ahead, which may take minutes: so that is always prepared."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+
+    @cached_property
+    def _tokens(self) -> xgrammar.TokenizerInfo:
+        texts = read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size).texts
+        return xgrammar.TokenizerInfo(
+            texts, vocab_size=self._vocabulary.size, stop_token_ids=list(self._vocabulary.stop_ids)
+        )
+
+    def compile(self, grammar: Grammar) -> None:
+        """Nothing here has bounds of its own."""
+
+    def prepare(self, grammar: Grammar) -> str:
+        compiler = xgrammar.GrammarCompiler(self._tokens, max_threads=1, cache_enabled=False)
+        try:
+            match grammar.kind:
+                case "json_schema":
+                    schema = read_json(grammar)
+                    check_keywords(schema, IGNORED, FORMATS)
+                    found = compiler.compile_json_schema(json.dumps(schema), strict_mode=False)
+                case "regex":
+                    found = compiler.compile_regex(grammar.source)
+                case "ebnf":
+                    found = compiler.compile_grammar(grammar.source)
+                case "structural_tag":
+                    self._check_special(grammar.source)
+                    tag = read_json(grammar)
+                    if isinstance(tag, dict) and "format" not in tag:
+                        tag = {"type": "structural_tag", "format": modern(tag)}
+                    found = compiler.compile_structural_tag(json.dumps(tag))
+        except (RuntimeError, ValueError) as error:
+            raise GrammarError(f"{grammar.kind}: {error}") from None
+        return found.serialize_json()
+
+    def _check_special(self, source: str) -> None:
+        for text in special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size):
+            if text in source:
+                raise GrammarError(f"structural_tag: xgrammar serves no special token in a text, and {text} is one")
+
+    def load(self, grammar: Grammar, prepared: str) -> "XGrammarCompiled":
+        return XGrammarCompiled(xgrammar.CompiledGrammar.deserialize_json(prepared, self._tokens), self._vocabulary)
+
+
+class XGrammarCompiled:
+    def __init__(self, compiled: xgrammar.CompiledGrammar, vocabulary: Vocabulary):
+        self._compiled = compiled
+        self._vocabulary = vocabulary
+
+    def matcher(self) -> "XGrammarMatcher":
+        return XGrammarMatcher(xgrammar.GrammarMatcher(self._compiled), self._vocabulary)
+
+
+class XGrammarMatcher:
+    def __init__(self, state: xgrammar.GrammarMatcher, vocabulary: Vocabulary):
+        self._state = state
+        self._vocabulary = vocabulary
+
+    @property
+    def is_complete(self) -> bool:
+        return self._state.is_completed()
+
+    @property
+    def is_over(self) -> bool:
+        if self._state.is_terminated():
+            return True
+        words = np.zeros(self._vocabulary.words, np.uint32)
+        self.fill_mask(words)
+        return self.is_complete and int(np.bitwise_count(words).sum()) == len(self._vocabulary.stop_ids)
+
+    def fill_mask(self, words: NDArray[np.uint32]) -> None:
+        words[:] = 0
+        if self._state.is_terminated():
+            for token in self._vocabulary.stop_ids:
+                words[token // 32] |= np.uint32(1 << token % 32)
+        elif not self._state.fill_next_token_bitmask(words.view(np.int32)[None]):
+            words[:] = 0xFFFFFFFF  # the library writes nothing where everything is allowed
+
+    def accept(self, token: int) -> bool:
+        if self._state.is_terminated():
+            return token in self._vocabulary.stop_ids
+        return self._state.accept_token(token)
+
+    def forced(self) -> bytes:
+        try:
+            return b"" if self._state.is_terminated() else self._state.find_jump_forward_string().encode()
+        except UnicodeDecodeError:  # inside a character
+            return b""
