@@ -63,4 +63,5 @@ def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None])
     def load() -> Speller:
         return Speller(read_tokens(vocabulary.tokenizer_json, vocabulary.size))
 
-    return Parking(compiler, load if config.jump_forward else None, wake, vocabulary.size, vocabulary.stop_ids)
+    speller = load if config.jump_forward else None
+    return Parking(compiler, speller, wake, vocabulary.size, vocabulary.stop_ids, config.backend)

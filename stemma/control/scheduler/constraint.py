@@ -31,7 +31,9 @@ class Constraint:
         words: NDArray[np.uint32],
         ends: tuple[int, ...],
         eos: tuple[int, ...],
+        backend: str,
     ):
+        self.backend = backend  # its name
         self.verdict: Finish | None = None  # how the answer ends, whatever was drawn
         self._compiled = compiled
         self._matcher = compiled.matcher()

@@ -47,10 +47,12 @@ class Parking:
         wake: Callable[[], None],
         vocab_size: int,
         eos: tuple[int, ...],
+        backend: str = "",
     ):
         self._compiler = compiler
         self._load = load
         self._wake = wake
+        self._backend = backend
         self._eos = tuple(id for id in eos if id < vocab_size)
         self._words = np.zeros(-(-vocab_size // 32), np.uint32)
         self._speller: Future[Speller] | None = None
@@ -88,7 +90,7 @@ class Parking:
         compiled = self._parked.pop(sequence).result()
         speller = None if self._speller is None else self._speller.result()
         ends = tuple(id for id in sequence.stop_ids if id < 32 * len(self._words))
-        constraint = Constraint(compiled, speller, self._words, ends, self._eos)
+        constraint = Constraint(compiled, speller, self._words, ends, self._eos, self._backend)
         if not all(map(constraint.accept, sequence.tokens[sequence.prompt_len :])):
             raise BadRequest("the output that came with the request does not match its grammar", "output")
         sequence.constraint = constraint

@@ -173,13 +173,11 @@ class Sequence:
         """`keep`: output tokens that count, when not all do."""
         said = self.output_len - self.unsaid
         output = said if keep is None else min(keep, said)
-        return Usage(
-            prompt=self.prompt_len,
-            cached=self.cached or 0,
-            output=output,
-            retractions=self.retractions,
-            forced=0 if self.constraint is None else self.constraint.given(output),
-        )
+        usage = Usage(prompt=self.prompt_len, cached=self.cached or 0, output=output, retractions=self.retractions)
+        if self.constraint is None:
+            return usage
+        forced, backend = self.constraint.given(output), self.constraint.backend
+        return msgspec.structs.replace(usage, forced=forced, backend=backend)
 
     def check(self, flying: int, sampled: int) -> None:
         """`flying`, `sampled`: steps that were launched and not absorbed, and how many of them sample."""
