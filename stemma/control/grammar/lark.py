@@ -107,8 +107,8 @@ def quoted(text: str) -> Part:
 
 
 def pattern(regex: str) -> Part:
-    """A regular expression over the whole of its text."""
-    return Part(f"/{regex_to_lark(regex, '')}/")
+    """A regular expression over the whole of its text; `\\d`, `\\w` and `\\s` are those of ASCII, as in RE2."""
+    return Part(f"/{regex_to_lark(regex, 'dws')}/")
 
 
 def without(texts: Sequence[str]) -> Part:

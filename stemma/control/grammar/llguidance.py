@@ -13,7 +13,7 @@ from llguidance._tokenizer import TokenizerWrapper
 from numpy.typing import NDArray
 
 from stemma.control.grammar.ebnf import add_ebnf
-from stemma.control.grammar.lark import Lark
+from stemma.control.grammar.lark import Lark, pattern
 from stemma.control.grammar.matcher import Vocabulary
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
@@ -59,7 +59,7 @@ class LLGuidanceBackend:
             case "json_schema":
                 source = LLMatcher.grammar_from_json_schema(json.dumps(read_json(grammar)))
             case "regex":
-                source = LLMatcher.grammar_from_regex(grammar.source)
+                source = LLMatcher.grammar_from_lark(Lark({}).source(pattern(grammar.source)))
             case _:
                 return None
         try:

@@ -102,8 +102,8 @@ def another(value: object) -> Schema:
 
 def other_words(word: str) -> str:
     """A pattern of every string but one."""
-    found = "(.|\n)+" if not word else ""
+    found = r"(.|\n)+"
     for letter in reversed(word):
-        exact = rf"\u{{{ord(letter):x}}}"
-        found = f"|[^{exact}](.|\n)*|{exact}({found})" if found or letter else found
+        exact = rf"\u{ord(letter):04x}" if ord(letter) < 0x10000 else rf"\U{ord(letter):08x}"
+        found = rf"|[^{exact}](.|\n)*|{exact}({found})"
     return found

@@ -175,7 +175,7 @@ class Rewriter:
 
     def _unique(self, plain: dict[str, object]) -> list[Mapping[str, object]]:
         most = plain.get("maxItems")
-        if isinstance(most, int) and most <= 1:
+        if (isinstance(most, int) and most <= 1) or "array" not in self.facts(plain).types:
             return []
         values = self.facts(checked(plain.get("items", True))).values
         if values is None or len(values) > 4 or "prefixItems" in plain:

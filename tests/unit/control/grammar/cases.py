@@ -103,6 +103,8 @@ CASES = (
     ),
     case("choices", "regex", "yes|no|<tool_call>", ["yes", "no", "<tool_call>"], ["", "y", "yesno", "maybe"]),
     case("anchored", "regex", r"[0-9]{1,3}/(\d|x)", ["1/2", "123/x"], ["1234/x", "1/2 ", "a1/2"]),
+    case("ascii", "regex", r"[\d ]\w\s", ["1a ", " _\n"], ["٣a ", "1é ", "1a\u2003"]),
+    case("signs", "regex", 'a/\n"\\\\', ['a/\n"\\'], ["a/"]),
     case("letters", "regex", "[äöü€]+", ["ä€", "ü"], ["a", ""]),
     case(
         "regular",

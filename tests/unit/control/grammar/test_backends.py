@@ -9,12 +9,12 @@ from stemma.control.grammar.matcher import Backend, Compiled
 from stemma.core.base.errors import GrammarError
 from tests.unit.control.grammar.cases import CASES, STOP, Case, accepts, allowed, encode, vocabulary
 
-# What docs/how/structured-output.md lists: what these backends refuse, and where outlines lets letters go.
+# As docs/how/structured-output.md lists them: what is refused, and where outlines means other letters.
 REFUSED = {
     "xgrammar": ("strings", "parts"),
     "outlines": ("strings", *(case.name for case in CASES if case.grammar.kind in ("ebnf", "structural_tag"))),
 }
-UNLIKE = {"outlines": ("letters",)}
+UNLIKE = {"outlines": ("letters", "ascii")}
 
 
 @cache

@@ -1,0 +1,107 @@
+"""What is rewritten means the same; `jsonschema` is the judge of both."""
+
+import json
+from random import Random
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from stemma.control.grammar.overlap import facts_of
+from stemma.control.grammar.parts import Schema, checked
+from stemma.control.grammar.schema import Rewriter
+from stemma.core.base.errors import GrammarError
+from tests.unit.control.grammar.random_schemas import schema, value
+
+LOGIC = {"not", "oneOf", "if", "then", "else", "dependentRequired", "dependencies", "propertyNames", "uniqueItems"}
+
+
+def keywords(schema: object) -> set[str]:
+    if isinstance(schema, list):
+        return {word for each in schema for word in keywords(each)}
+    if not isinstance(schema, dict):
+        return set()
+    return {*schema, *(word for name, each in schema.items() if name != "properties" for word in keywords(each))}
+
+
+def test_random_schemas_keep_their_meaning() -> None:
+    draw, served = Random(7), 0
+    for _ in range(3000):
+        source = checked(schema(draw))
+        try:
+            found = Rewriter(source).document()
+        except GrammarError:
+            continue
+        served += 1
+        assert not LOGIC & keywords(found)
+        before, after = Draft202012Validator(source), Draft202012Validator(found)
+        for instance in [value(draw) for _ in range(25)]:
+            assert before.is_valid(instance) == after.is_valid(instance), json.dumps([source, found, instance])
+    assert served > 1500
+
+
+def test_what_is_proved_disjoint_is() -> None:
+    draw, proofs = Random(8), 0
+    for _ in range(4000):
+        one, two = checked(schema(draw, 2)), checked(schema(draw, 2))
+        if facts_of(one, no_target).excludes(facts_of(two, no_target)):
+            proofs += 1
+            both = Draft202012Validator({"allOf": [one, two]})
+            assert not any(both.is_valid(value(draw)) for _ in range(30)), json.dumps([one, two])
+    assert proofs > 200
+
+
+def no_target(pointer: str) -> Schema:
+    raise AssertionError(pointer)
+
+
+RECURSIVE = {
+    "$ref": "#/definitions/list",
+    "definitions": {
+        "list": {"type": "array", "items": {"oneOf": [{"$ref": "#/definitions/list"}, {"type": "integer"}]}},
+    },
+}
+
+
+NEGATED = {"not": {"$ref": "#/$defs/a"}, "$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"type": "null"}}}
+
+
+@pytest.mark.parametrize(
+    ("source", "right", "wrong"),
+    [
+        (RECURSIVE, [[], [1, [2, []]]], [["x"], [[None]]]),
+        (
+            {"not": {"$ref": "#/$defs/a"}, "$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"type": "null"}}},
+            [None],
+            [1],
+        ),
+        ({"items": [{"type": "null"}], "additionalItems": False, "type": "array"}, [[None], []], [[1], [None, None]]),
+        ({"minimum": 3, "exclusiveMinimum": True, "type": "integer"}, [4], [3]),
+        ({"type": "string", "not": {"enum": ["logs", "log"]}}, ["", "lo", "logsx", "x"], ["logs", "log"]),
+        ({"type": "string", "format": "text"}, ["x"], [1]),
+        ({"enum": [1, 2, 3], "uniqueItems": True}, [1], [4]),
+        ({"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}, [["a", "b"], ["b"], []], [["a", "a"]]),
+        ({"dependencies": {"a": ["b"], "c": {"minProperties": 3}}}, [{"b": 1}, {"a": 1, "b": 1}], [{"a": 1}, {"c": 1}]),
+    ],
+)
+def test_keywords_of_every_draft(source: dict[str, object], right: list[object], wrong: list[object]) -> None:
+    judge = Draft202012Validator(Rewriter(source).document())
+    assert all(judge.is_valid(instance) for instance in right)
+    assert not any(judge.is_valid(instance) for instance in wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ({"contains": {"type": "null"}}, "contains"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"not": {"pattern": "a"}}, "not of pattern"),
+        ({"not": {"type": "integer"}}, "not of type integer"),
+        ({"format": "regex"}, "format 'regex'"),
+        ({"$ref": "https://example.org/schema"}, "example.org"),
+        ({"$ref": "#/$defs/none"}, "leads nowhere"),
+        ({"anyOf": 3}, "list of schemas"),
+    ],
+)
+def test_what_has_no_form_is_named(source: dict[str, object], named: str) -> None:
+    with pytest.raises(GrammarError, match=named):
+        Rewriter(source).document()
