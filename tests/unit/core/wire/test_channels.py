@@ -66,6 +66,22 @@ def test_an_empty_channel_waits_as_long_as_it_was_told(ends: Callable[[], Abstra
     asyncio.run(talk())
 
 
+@pytest.mark.parametrize("ends", [local, over_zmq])
+def test_an_engine_that_waits_for_ever_can_be_woken(ends: Callable[[], AbstractAsyncContextManager[Ends]]) -> None:
+    async def talk() -> None:
+        async with ends() as (front, engine):
+            waits = asyncio.create_task(asyncio.to_thread(engine.receive, None))
+            await asyncio.sleep(0.05)
+            assert not waits.done()
+            engine.wake()
+            assert await asyncio.wait_for(waits, 5) == []
+            engine.wake()  # before it waits
+            front.send(Hello(front=0))
+            assert await receive(engine, 1) == [Hello(front=0)]
+
+    asyncio.run(talk())
+
+
 def test_bytes_that_do_not_decode_are_dropped_alone() -> None:
     address = new_address()
     engine = ZmqEngineChannel(address)
