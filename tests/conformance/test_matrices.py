@@ -99,7 +99,7 @@ def test_quantised_products_are_near_those_of_floats(format: Format, width: int)
     """The share of the error in the answer's length, for normal numbers."""
     weight, x = random(200, width, dtype=torch.float32), random(50, width, dtype=torch.float32, seed=1)
     exact, found = x @ weight.T, REFERENCE.linear(x, laid(weight, format=format), None)
-    assert float((found - exact).norm() / exact.norm()) < {"int8": 0.013}[format]
+    assert float((found - exact).norm() / exact.norm()) < {"int8": 0.013, "int4": 0.09}[format]
 
 
 @pytest.mark.parametrize("format", QUANTISED)
@@ -108,7 +108,7 @@ def test_small_integers_are_kept_exactly(format: Format) -> None:
     weight = torch.randint(-8, 8, (70, 96), generator=torch.Generator().manual_seed(0)).float()
     weight[:, ::32] = -8
     found = REFERENCE.embed(torch.arange(70), laid(weight, format=format))
-    torch.testing.assert_close(found, weight, atol={"int8": 8 / 254}[format], rtol=0)
+    torch.testing.assert_close(found, weight, atol={"int8": 8 / 254, "int4": 1e-5}[format], rtol=0)
 
 
 @pytest.mark.parametrize("body", [None, *NATIVE], ids=str)

@@ -16,7 +16,7 @@ from tools.acorn.evaluate import stemma_engine  # noqa: E402  # the tools lie ou
 from tools.acorn.exam import questions  # noqa: E402
 
 COUNT = 100  # questions of each task and kind of wording
-ROOM = {"int8": 0.01}
+ROOM = {"int8": 0.01, "int4": 0.04}
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="plain torch would take minutes")
 

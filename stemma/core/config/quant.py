@@ -5,14 +5,15 @@ Outputs stand together in panels and inputs in units of four bytes; both are fil
 
 from typing import Literal
 
-from stemma.core.base.numbers import round_up
+from stemma.core.base.numbers import ceil_div, round_up
 from stemma.core.config.model import DTYPE_BYTES, ModelSpec, matrix_shapes, vector_elements
 
-Quantization = Literal["int8"]
+Quantization = Literal["int8", "int4"]
 Format = Literal["plain", Quantization]  # plain: in the type of the activations
 
 PANEL = 64  # outputs of a panel
 UNIT_BYTES = 4
+GROUP = 32  # inputs of int4 that share a level, a byte
 _SCALE_BYTES = 4  # of an output, in float32
 
 
@@ -20,7 +21,9 @@ def row_bytes(format: Format, inputs: int, dtype: str) -> int:
     """What one output takes."""
     if format == "plain":
         return round_up(inputs * DTYPE_BYTES[dtype], UNIT_BYTES)
-    return round_up(inputs, UNIT_BYTES) + _SCALE_BYTES
+    if format == "int8":
+        return round_up(inputs, UNIT_BYTES) + _SCALE_BYTES
+    return ceil_div(inputs, GROUP) * (GROUP // 2 + 1) + _SCALE_BYTES
 
 
 def weight_bytes(format: Format, spec: ModelSpec, dtype: str) -> int:

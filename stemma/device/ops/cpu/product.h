@@ -34,8 +34,10 @@ inline void multiply(const typename Kind::X* const* x, const float* panel, long 
     }
 }
 
-// A kind whose sums are taken step by step. MANY vectors of a panel's columns are summed together when there are rows.
+// A kind whose sums are taken step by step. Vectors of a panel's columns that are summed together: ALONE for one row,
+// MANY for several.
 template <class Kind> struct Steps {
+    static constexpr int STEP_BYTES = PANEL * 4, ALONE = PANEL / LANES, MANY = VECS;
     template <int R, int V, class X, class Sum>
     static void sums(const X* const* x, const float* panel, int column, long steps, Sum (&sum)[R][V], Ahead ahead) {
         multiply<Kind, R, V>(x, panel + column, PANEL, steps, sum, ahead);
@@ -46,14 +48,12 @@ template <class Kind> struct Steps {
 struct Floats : Steps<Floats> {
     typedef float X;  // one step of a row
     typedef Vec Sum;
-    static constexpr int MANY = VECS;
     static Vec step(Vec sum, Vec unit, float x) { return fma(broadcast(x), unit, sum); }
 };
 #if defined(__AVX512BF16__)
 struct Pairs : Steps<Pairs> {
     typedef uint32_t X;
     typedef Vec Sum;
-    static constexpr int MANY = VECS;
     static Vec step(Vec sum, Vec unit, uint32_t x) {
         return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)unit, (__m512bh)_mm512_set1_epi32((int)x));
     }
@@ -64,7 +64,6 @@ struct Pairs : Steps<Pairs> {  // widened rows: two floats for each step
         float first, second;
     };
     typedef Vec Sum;
-    static constexpr int MANY = VECS;
     static Vec step(Vec sum, Vec unit, X x) {
         sum = fma(broadcast(x.first), (Vec)((Bits)unit << 16), sum);
         return fma(broadcast(x.second), (Vec)((Bits)unit & 0xffff0000), sum);
@@ -93,14 +92,14 @@ inline void product(const typename Kind::X* x, long stride, long rows, const flo
         const typename Kind::X* at[ROWS];
         for (int r = 0; r < ROWS; r++) at[r] = x + (row + r < rows ? row + r : row) * stride;
         // Alone, a block streams the panel and looks a little ahead; of several, each fetches its part of the next.
-        Ahead ahead = {(const char*)panel + 1280, 4, 256};
+        Ahead ahead = {(const char*)panel + 1280, Kind::STEP_BYTES / 64, Kind::STEP_BYTES};
         if (blocks > 1) {
-            int stride = (int)(256 / blocks + 1);
+            int stride = (int)(Kind::STEP_BYTES / blocks + 1);
             ahead = {(const char*)next + block * steps * stride, (stride + 63) / 64, stride};
         }
         auto own = [&](int r, int column, typename Kind::Sum sums) { put(row + r, column, sums); };
         switch (rows - row) {
-            case 1: rows_by_panel<Kind, 1, PANEL / LANES>(at, panel, steps, ahead, own); break;
+            case 1: rows_by_panel<Kind, 1, Kind::ALONE>(at, panel, steps, ahead, own); break;
             case 2: rows_by_panel<Kind, 2, Kind::MANY>(at, panel, steps, ahead, own); break;
 #if defined(__AVX2__)
             case 3: rows_by_panel<Kind, 3, Kind::MANY>(at, panel, steps, ahead, own); break;

@@ -23,6 +23,8 @@ template <class T> inline float magnitude(const T* x, long count) {
 // `levels` / most; 0 where nothing can be told apart.
 inline float inverse(float levels, float most) { return most >= 1e-30f && most <= 3e38f ? levels / most : 0.0f; }
 
+typedef int8_t Octets __attribute__((vector_size(LANES)));
+
 // To the nearest integer, ties to even; for magnitudes below 2^22.
 inline Ints nearest(Vec x) { return (Ints)(x + 12582912.0f) - 0x4b400000; }
 
@@ -32,7 +34,6 @@ inline long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
 
 // Fills whole(count) bytes, zeros behind the last; returns what one of them stands for.
 template <class T> inline float quantise(int8_t* to, const T* x, long count) {
-    typedef int8_t Octets __attribute__((vector_size(LANES)));
     float most = magnitude(x, count), scale = inverse(127.0f, most);
     for (long i = 0; i < count; i += LANES) {
         Octets q = __builtin_convertvector(nearest(load(x + i, count - i) * scale), Octets);
@@ -47,16 +48,13 @@ inline int sum(const int8_t* x, long count) {
     return total;
 }
 
-// A unit holds four weights in [0, 255]; a step of a row holds its four numbers in [-127, 127].
+// Four weights in [0, 255] meet the four numbers in [-127, 127] that a step of a row holds.
 #if defined(__AVX512VNNI__)
-struct Bytes : Steps<Bytes> {
+struct Bytes {
     typedef int32_t X;
-    typedef Ints Sum;
-    static constexpr int MANY = VECS;
     static Ints add(Ints sum, Ints unit, X x) {
         return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)unit, _mm512_set1_epi32(x));
     }
-    static Ints step(Ints sum, Vec unit, X x) { return add(sum, (Ints)unit, x); }
     static Ints constant(X x) { return (Ints)_mm512_set1_epi32(x); }
 };
 inline Bytes::X as_step(const int8_t* x) {
@@ -78,17 +76,14 @@ inline Ints pairs(Ints a, Ints b) {
     return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 #endif
 }
-struct Bytes : Steps<Bytes> {
+struct Bytes {
     struct X {
         int32_t even, odd;  // numbers 0 and 2, numbers 1 and 3, each in 16 bits
     };
-    typedef Ints Sum;
-    static constexpr int MANY = VECS > 2 ? 2 : 1;
     static Ints add(Ints sum, Ints unit, X x) {
         sum += pairs(unit & 0x00ff00ff, x.even - Ints{});
         return sum + pairs((Ints)((Bits)unit >> 8) & 0x00ff00ff, x.odd - Ints{});
     }
-    static Ints step(Ints sum, Vec unit, X x) { return add(sum, (Ints)unit, x); }
     static Ints constant(X x) { return x.even - Ints{}; }
 };
 inline Bytes::X as_step(const int8_t* x) {
@@ -127,3 +122,66 @@ struct Left {
         });
     }
 };
+
+// A format is a kind of product with a Shape of its panels, whose last bytes are the scales of their outputs; how it
+// reads an output is `widen`.
+template <class Format, class O, class T>
+void linear(O* out, const T* x, const char* packed, const T* bias, long rows, long inputs, long outputs, int threads) {
+    typename Format::Shape shape(inputs);
+    Left left(x, rows, inputs, shape.group, shape.groups, Format::OFFSET, threads);
+    long panels = (outputs + PANEL - 1) / PANEL;
+    threads = worth(threads, (rows + 3) * inputs * outputs / 128);
+    parallel(threads, [&](int thread) {
+        Share share(panels, thread, threads);
+        for (long p = share.begin; p < share.end; p++) {
+            const char *panel = packed + p * shape.bytes, *behind = panel + shape.bytes;
+            const float* scales = (const float*)behind - PANEL;
+            product<Format>(left.steps, left.stride, rows, (const float*)panel, shape.bytes / Format::STEP_BYTES,
+                            (const float*)(p + 1 < share.end ? behind : panel), [&](long row, int column, Ints sums) {
+                                long at = p * PANEL + column, count = outputs - at;
+                                if (count <= 0) return;
+                                Vec total = as_floats(sums) * load(scales + column) * broadcast(left.scales[row]);
+                                if (bias) total += load(bias + at, count);
+                                store(out + row * outputs + at, total, count);
+                            });
+        }
+    });
+}
+
+template <class Format, class T>
+void embed(T* out, const int64_t* tokens, const char* packed, long rows, long inputs, int threads) {
+    typename Format::Shape shape(inputs);
+    threads = worth(threads, rows * inputs * 4);
+    parallel(threads, [&](int thread) {
+        Share share(rows, thread, threads);
+        float* wide = (float*)scratch(0, shape.groups * shape.group * 16);
+        for (long r = share.begin; r < share.end; r++) {
+            const char* panel = packed + tokens[r] / PANEL * shape.bytes;
+            long column = tokens[r] % PANEL;
+            Format::widen(wide, panel, column, shape);
+            Vec scale = broadcast(((const float*)(panel + shape.bytes))[column - PANEL]);
+            for (long i = 0; i < inputs; i += LANES)
+                store(out + r * inputs + i, load(wide + i, inputs - i) * scale, inputs - i);
+        }
+    });
+}
+
+#define QUANTISED(Format, format, T, name)                                                                            \
+    OP void lay_##format##_##name(char* packed, const T* rows, long first, long count, long inputs, int threads) {    \
+        lay(packed, rows, first, count, inputs, threads);                                                             \
+    }                                                                                                                 \
+    OP void linear_##format##_##name(T* out, const T* x, const char* packed, const T* bias, long rows, long inputs,   \
+                                     long outputs, int threads) {                                                     \
+        linear<Format>(out, x, packed, bias, rows, inputs, outputs, threads);                                         \
+    }                                                                                                                 \
+    OP void logits_##format##_##name(float* out, const T* x, const char* packed, long rows, long inputs,              \
+                                     long outputs, int threads) {                                                     \
+        linear<Format>(out, x, packed, (const T*)nullptr, rows, inputs, outputs, threads);                            \
+    }                                                                                                                 \
+    OP void embed_##format##_##name(T* out, const int64_t* tokens, const char* packed, long rows, long inputs,        \
+                                    int threads) {                                                                    \
+        embed<Format>(out, tokens, packed, rows, inputs, threads);                                                    \
+    }                                                                                                                 \
+    REPLAYABLE(linear_##format##_##name)                                                                              \
+    REPLAYABLE(logits_##format##_##name)                                                                              \
+    REPLAYABLE(embed_##format##_##name)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stemma.core.config.quant import Format
 from stemma.device.ops.matrix import Matrix
-from stemma.device.ops.reference import int8
+from stemma.device.ops.reference import int4, int8
 
 TILE = 16
 
@@ -34,7 +34,7 @@ class Quantised(Protocol):
         ...
 
 
-_QUANTISED: dict[Format, Quantised] = {"int8": int8}
+_QUANTISED: dict[Format, Quantised] = {"int8": int8, "int4": int4}
 
 
 def lay(matrix: Matrix, first: int, rows_NI: Tensor) -> None:

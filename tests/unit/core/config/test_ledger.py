@@ -46,7 +46,9 @@ CHECKPOINTS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("kwargs", CHECKPOINTS, ids=lambda kwargs: kwargs["architecture"])
-@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"quantization": "int8"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": "float32"}, {"quantization": "int8"}, {"quantization": "int4"}], ids=str
+)
 def test_weights_are_what_a_model_holds(tmp_path: Path, kwargs: dict[str, object], options: dict[str, object]) -> None:
     folder = tiny_checkpoint(tmp_path, dtype="bfloat16", **kwargs)  # type: ignore[arg-type]  # a table of overrides
     found = plan(folder, **options)
