@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.facts import report
-from benchmarks.native_ops import read_gigabytes_per_second, seconds
+from benchmarks.native_ops import seconds
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
@@ -90,29 +90,30 @@ def spans_of(case: Case) -> Spans:
     return Spans(row_N * 0 + case.context, row_N * 0 + case.new, row_N, torch.stack(tables).numpy())
 
 
-def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float]:
-    """Seconds of a layer, and of a plan."""
+def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float, float]:
+    """Seconds of a layer, and of a plan; the best bandwidth between the runs."""
+    large = torch.ones(1 << 26)
     backend, spans = ATTENTION["paged"](spec_of(LAYERS), pool, kernels), spans_of(case)
     q, k, v = (torch.randn(case.rows * case.new, heads, WIDTH).bfloat16() for heads in (HEADS, KV_HEADS, KV_HEADS))
     places = torch.arange(case.context, case.context + case.new)
     slots = torch.cat([table[places // PAGE] * PAGE + places % PAGE for table in torch.from_numpy(spans.pages_RP)])
     plan = backend.plan(spans)
     planned = median(seconds(lambda: backend.plan(spans)) for _ in range(50))
-    runs = [
-        seconds(lambda layer=layer: backend.forward(q, k, v, layer, slots, plan))  # type: ignore[misc]
-        for _ in range(5)
-        for layer in range(LAYERS)
-    ]
-    return median(runs[LAYERS:]), planned
+    runs, bandwidths = [], []
+    for turn in range(5):
+        bandwidths.append(large.nbytes / min(seconds(large.sum) for _ in range(2)) / 1e9)
+        for layer in range(LAYERS):
+            took = seconds(lambda layer=layer: backend.forward(q, k, v, layer, slots, plan))  # type: ignore[misc]
+            runs += [took] if turn else []  # the first turn warms up
+    return median(runs), planned, max(bandwidths)
 
 
 def main(threads: int, kernels: Kernels, kv_dtype: str) -> None:
     torch.set_num_threads(threads)
     spec = spec_of(LAYERS)
     pool = KVPool(spec, CACHE_TOKENS // PAGE, PAGE, getattr(torch, kv_dtype))
-    bandwidth = read_gigabytes_per_second()
     for case in CASES:
-        took, planned = measured(case, pool, kernels)
+        took, planned, bandwidth = measured(case, pool, kernels)
         size = case.keys * kv_bytes_per_token(spec, kv_dtype) / LAYERS
         report(
             "attention",

@@ -66,11 +66,12 @@ def run(
     steps: Sequence[Sequence[tuple[int, int]]],
     page_size: int,
     seed: int,
+    kv_dtype: torch.dtype | None = None,
 ) -> list[list[Tensor]]:
     """Feeds the texts in steps of (text, count); answers per layer and text. Pages are dealt in a random order."""
-    pool = KVPool(spec, PAGES, page_size, texts[0].q.dtype)
+    pool = KVPool(spec, PAGES, page_size, kv_dtype or texts[0].q.dtype)
     for store in (*pool.keys, *pool.values):
-        store[: pool.null_slot].fill_(7.0)  # what former owners left behind
+        store[: pool.null_slot].fill_(7)  # what former owners left behind
     backend = ATTENTION[body.attention](spec, pool, body.kernels)
     free = torch.randperm(PAGES, generator=torch.Generator().manual_seed(seed))
     first, tables = 0, []

@@ -50,11 +50,16 @@ def tables(texts: Sequence[Text], page_size: int) -> list[Tensor]:
 
 
 def last_ones(
-    body: Body, texts: Sequence[Text], windows: tuple[int, ...], page_size: int, count: int
+    body: Body,
+    texts: Sequence[Text],
+    windows: tuple[int, ...],
+    page_size: int,
+    count: int,
+    kv_dtype: torch.dtype | None = None,
 ) -> list[list[Tensor]]:
     """Answers of the last `count` tokens of every text, computed in one step, by layer and text."""
     spec = spec_of(3, 1, windows)
-    pool = KVPool(spec, PAGES, page_size, texts[0].q.dtype)
+    pool = KVPool(spec, PAGES, page_size, kv_dtype or texts[0].q.dtype)
     backend = ATTENTION[body.attention](spec, pool, body.kernels)
     pages, counts = tables(texts, page_size), [min(count, tail) for tail in TAILS]
     before = [(at, len(text.q) - new) for at, (text, new) in enumerate(zip(texts, counts, strict=True))]

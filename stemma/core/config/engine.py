@@ -9,6 +9,7 @@ from stemma.core.config.quant import Format
 
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
+KVType = Literal["float32", "bfloat16", "float16", "int8"]  # of cached keys and values
 Attention = Literal["paged", "reference"]  # names of attention backends, the best first
 
 # Sets of kernels, the best first; the last is plain torch. Each is named for the instructions that it needs.
@@ -46,7 +47,7 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     dtype: DType = "bfloat16"  # of activations, and of weights that are kept as they are
     weights: Format = "plain"
-    kv_dtype: DType = "bfloat16"
+    kv_dtype: KVType = "bfloat16"
     kernels: Kernels = "reference"
     attention: Attention = "reference"
     threads: int = 1

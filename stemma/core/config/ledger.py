@@ -15,6 +15,7 @@ from stemma.core.config.engine import EngineConfig
 from stemma.core.config.model import (
     DTYPE_BYTES,
     kv_bytes_per_token,
+    kv_head_bytes,
     matrix_shapes,
     parameter_count,
     rotary_table_bytes,
@@ -174,7 +175,7 @@ def _attention_bytes(config: EngineConfig) -> int:
     if config.device.is_native:
         heads = 3 * spec.heads + 3 * spec.kv_heads
         return heads * spec.head_dim * config.schedule.step_tokens * DTYPE_BYTES[config.device.dtype]
-    gathered = ATTENTION_KEYS * spec.kv_heads * spec.head_dim * (2 * 4 + DTYPE_BYTES[config.device.kv_dtype])
+    gathered = ATTENTION_KEYS * spec.kv_heads * (2 * 4 * spec.head_dim + kv_head_bytes(spec, config.device.kv_dtype))
     scores = 3 * ATTENTION_KEYS * spec.kv_heads * ATTENTION_TILE * 4
     return gathered + scores + 4 * config.schedule.step_tokens * spec.heads * spec.head_dim * 4
 

@@ -64,11 +64,17 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
 
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SCALE_BYTES = 4
+
+
+def kv_head_bytes(spec: ModelSpec, kv_dtype: str) -> int:
+    """One head's key, or value, of one position; of 8 bits, with its scale in float32."""
+    return spec.head_dim + SCALE_BYTES if kv_dtype == "int8" else spec.head_dim * DTYPE_BYTES[kv_dtype]
 
 
 def kv_bytes_per_token(spec: ModelSpec, kv_dtype: str) -> int:
     """Keys and values that one position keeps, over all layers."""
-    return 2 * spec.layers * spec.kv_heads * spec.head_dim * DTYPE_BYTES[kv_dtype]
+    return 2 * spec.layers * spec.kv_heads * kv_head_bytes(spec, kv_dtype)
 
 
 def rotary_table_bytes(spec: ModelSpec, context: int) -> int:

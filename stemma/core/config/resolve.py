@@ -26,6 +26,7 @@ from stemma.core.config.engine import (
     GrammarBackend,
     GrammarConfig,
     Kernels,
+    KVType,
     ScheduleConfig,
 )
 from stemma.core.config.families import read_model_spec
@@ -166,7 +167,9 @@ def _dtype(ask: Ask, machine: Machine, spec: ModelSpec) -> tuple[DType, str]:
     return "float32", "the checkpoint has float16; this processor has no arithmetic for 16 bits"
 
 
-def _kv_dtype(ask: Ask, dtype: DType) -> tuple[DType, str]:
+def _kv_dtype(ask: Ask, dtype: DType) -> tuple[KVType, str]:
+    if ask.kv_cache_dtype == "int8":
+        return "int8", ASKED
     if ask.kv_cache_dtype != "auto":
         return _TYPES[ask.kv_cache_dtype], ASKED
     return dtype, "as the activations"
@@ -177,7 +180,7 @@ def runnable(machine: Machine) -> list[Kernels]:
     return [name for name in get_args(Kernels)[:-1] if all(map(machine.has, _NEEDS.get(name, ())))]
 
 
-def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: DType) -> tuple[Kernels, str]:
+def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: KVType) -> tuple[Kernels, str]:
     can_run, torch = runnable(machine), get_args(Kernels)[-1]
     obstacle = machine.cannot_build
     if "float16" in (dtype, kv_dtype):

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "attention.h"
+#include "cells.h"
 #include "product.h"
 #include "powers.h"
 
@@ -24,12 +25,8 @@ template <> struct Kinds<bf16, bf16> {
     typedef Pairs Kind;
     typedef bf16 Number;
 };
+template <> struct Kinds<bf16, int8_t> : Kinds<bf16, bf16> {};
 
-template <class To, class From> inline void convert(To* to, const From* from, long count) {
-    for (long i = 0; i < count; i += LANES) store(to + i, load(from + i, count - i), count - i);
-}
-template <> inline void convert(bf16* to, const bf16* from, long count) { memcpy(to, from, count * sizeof *to); }
-template <> inline void convert(float* to, const float* from, long count) { memcpy(to, from, count * sizeof *to); }
 
 // Shares of neighbours, as steps of a kind.
 inline void lay(float* to, Vec x) { store(to, x); }
@@ -56,6 +53,8 @@ template <class T, class P> struct Attention {
     typedef typename Kind::X X;
     static constexpr long PER = 4 / sizeof(Number);  // numbers of a unit
     static constexpr bool SAME = std::is_same<P, Number>::value;
+    static constexpr bool SCALED = std::is_same<P, int8_t>::value;
+    static constexpr long SCALE = SCALED ? sizeof(float) : 0;
 
     T* out;
     const T *q, *k, *v;
@@ -82,7 +81,8 @@ template <class T, class P> struct Attention {
         float *maximum, *total_maximum;      // [tile]: of scores; -inf where nothing was seen
         float* fade;                         // [tile]
         int64_t* positions;                  // [tile]
-        Number *keys, *values, *near;        // a block that cannot be used where it lies; a row
+        Number *keys, *values, *near;        // a block that cannot be used where it lies
+        float *key_scales, *value_scales;    // [BLOCK]
     };
 
     Desk desk() const {
@@ -106,47 +106,53 @@ template <class T, class P> struct Attention {
             take(d.keys, BLOCK * steps * PER);
             take(d.values, BLOCK * (width + LANES));
             take(d.near, BLOCK * steps * PER);
+            take(d.key_scales, BLOCK);
+            take(d.value_scales, BLOCK);
             if (!memory) memory = (char*)scratch(2, at);
         }
         return d;
     }
 
-    // A head's part of a page.
-    long place(int64_t page, long head) const { return (page * kv_heads + head) * page_size * width; }
+    // A head's part of a page, a row of smaller pages; scales.
+    long place(int64_t page, long head) const { return (page * kv_heads + head) * page_size * (width + SCALE); }
+    long row_at(int64_t slot, long head) const { return (slot * kv_heads + head) * (width + SCALE); }
+    float* scale_at(P* part, long offset) const { return (float*)(part + page_size * width) + offset; }
 
-    // Keys and values of one head, tokens in ascending order. What shares a unit with the last position of a row reads
-    // as zero, whatever was left there.
+    // Keys and values of one head, tokens in ascending order.
     void write(long head) const {
-        P row[2048];
+        P* row = (P*)scratch(2, multiple(width * sizeof(P), 64) + 64);
         for (long t = 0; t < tokens; t++) {
             long page = slots[t] / page_size, offset = slots[t] % page_size;
             const T *key = k + t * k_stride + head * width, *value = v + t * v_stride + head * width;
             if (!is_grouped) {
-                long at = (slots[t] * kv_heads + head) * width;
-                convert(keys + at, key, width);
-                convert(values + at, value, width);
+                long at = row_at(slots[t], head);
+                narrow(keys + at, (float*)(keys + at + width), key, width);
+                narrow(values + at, (float*)(values + at + width), value, width);
                 continue;
             }
-            long at = place(page, head);
-            const long slice = 2048;
-            for (long from = 0; from < width; from += slice) {
-                long count = least(slice, width - from);
-                convert(row, key + from, count);
-                P* to = keys + at + offset / GROUP * GROUP * width + (from / PER * GROUP + offset % GROUP) * PER;
-                for (long i = 0; i < count; i += PER) memcpy(to + i * GROUP, row + i, PER * sizeof(P));
-                convert(row, value + from, count);
-                to = values + at + offset / PER * PER * width + from * PER;
-                if constexpr (PER == 1) {
-                    memcpy(to, row, count * sizeof(P));
-                } else {
-                    uint32_t* unit = (uint32_t*)to;
-                    const uint16_t* half = (const uint16_t*)row;
-                    if (offset % PER)
-                        for (long i = 0; i < count; i++) unit[i] = (unit[i] & 0xffff) | (uint32_t)half[i] << 16;
-                    else
-                        for (long i = 0; i < count; i++) unit[i] = half[i];
-                }
-            }
+            P *to = keys + place(page, head), *values_to = values + place(page, head);
+            narrow(row, scale_at(to, offset), key, width);
+            to += offset / GROUP * GROUP * width + offset % GROUP * PER;
+            for (long i = 0; i < width; i += PER) memcpy(to + i * GROUP, row + i, PER * sizeof(P));
+            narrow(row, scale_at(values_to, offset), value, width);
+            join(values_to + offset / PER * PER * width, row, offset % PER);
+        }
+    }
+
+    // A row among units. What shares a unit with the last position of a row reads as zero, whatever was left there.
+    void join(P* to, const P* row, long at) const {
+        if constexpr (PER == 1) {
+            memcpy(to, row, width * sizeof(P));
+        } else {
+            typedef std::conditional_t<sizeof(P) == 2, uint16_t, uint8_t> Half;
+            typedef std::conditional_t<sizeof(P) == 2, uint32_t, uint16_t> Unit;
+            constexpr int bits = 8 * sizeof(P);
+            Unit* unit = (Unit*)to;
+            const Half* half = (const Half*)row;
+            if (at)
+                for (long i = 0; i < width; i++) unit[i] = (Half)unit[i] | (Unit)((Unit)half[i] << bits);
+            else
+                for (long i = 0; i < width; i++) unit[i] = half[i];
         }
     }
 
@@ -176,8 +182,7 @@ template <class T, class P> struct Attention {
     }
 
     long row_at(const Spot& spot, long position) const {
-        long slot = spot.pages[position / page_size] * page_size + position % page_size;
-        return (slot * kv_heads + spot.head) * width;
+        return row_at(spot.pages[position / page_size] * page_size + position % page_size, spot.head);
     }
 
     // A block of plain rows, laid out as if its pages held groups.
@@ -185,7 +190,12 @@ template <class T, class P> struct Attention {
         long base = spot.block * BLOCK, count = spot.keys();
         memset(desk.near, 0, BLOCK * steps * 4);
         for (long j = 0; j < count; j++) {
-            convert(desk.near + j * steps * PER, keys + row_at(spot, base + j), width);
+            long at = row_at(spot, base + j);
+            if constexpr (SCALED) {
+                desk.key_scales[j] = *(const float*)(keys + at + width);
+                desk.value_scales[j] = *(const float*)(values + at + width);
+            }
+            convert(desk.near + j * steps * PER, keys + at, width);
             if (j < next.keys()) {
                 long then = row_at(next, next.block * BLOCK + j);
                 for (long i = 0; i < width; i += 64 / sizeof(P)) {
@@ -205,21 +215,37 @@ template <class T, class P> struct Attention {
         }
     }
 
-    Block<Number> fetch(const Desk& desk, const Spot& spot, const Spot& next) const {
-        Block<P> block;
-        if (is_grouped) {
-            block = locate(spot);
-            if constexpr (SAME) return block;
-        } else {
-            gather(desk, spot, next);
+    // Groups of another type than is computed with; those of `next` are asked of memory meanwhile.
+    void widen(const Desk& desk, const Spot& spot, const Spot& next) const {
+        Block<P> from = locate(spot), then = locate(next);
+        for (long g = 0; g * GROUP < spot.keys(); g++) {
+            for (long i = 0; i < GROUP * width; i += 64 / sizeof(P)) {
+                __builtin_prefetch(then.keys[g] + i, 0, 2);
+                __builtin_prefetch(then.values[g] + i, 0, 2);
+            }
+            convert(desk.keys + g * GROUP * steps * PER, from.keys[g], GROUP * width);
+            convert(desk.values + g * GROUP * width, from.values[g], GROUP * width);
+            if constexpr (SCALED) {
+                long position = spot.block * BLOCK + g * GROUP, offset = position % page_size;
+                long at = place(spot.pages[position / page_size], spot.head);
+                memcpy(desk.key_scales + g * GROUP, scale_at(keys + at, offset), GROUP * sizeof(float));
+                memcpy(desk.value_scales + g * GROUP, scale_at(values + at, offset), GROUP * sizeof(float));
+            }
         }
+    }
+
+    Block<Number> fetch(const Desk& desk, const Spot& spot, const Spot& next) const {
+        if constexpr (SAME)
+            if (is_grouped) return locate(spot);
+        if (is_grouped)
+            widen(desk, spot, next);
+        else
+            gather(desk, spot, next);
+        for (long j = spot.keys(); SCALED && j < BLOCK; j++) desk.key_scales[j] = desk.value_scales[j] = 0;
         Block<Number> own;
         for (long g = 0; g < GROUPS; g++) {
             own.keys[g] = desk.keys + g * GROUP * steps * PER;
             own.values[g] = desk.values + g * GROUP * width;
-            if (!is_grouped || g * GROUP >= spot.keys()) continue;
-            convert((Number*)own.keys[g], block.keys[g], GROUP * width);
-            convert((Number*)own.values[g], block.values[g], GROUP * width);
         }
         return own;
     }
@@ -264,6 +290,7 @@ template <class T, class P> struct Attention {
     void soften(const Desk& desk, long row, long low, long high) const {
         float* score = desk.scores + row * BLOCK;
         Vec none = broadcast(-INFINITY), best = none;
+        for (int j = 0; SCALED && j < BLOCK; j += LANES) store(score + j, load(score + j) * load(desk.key_scales + j));
         if (low > 0 || high < BLOCK) {
             Ints lane;
             for (int i = 0; i < LANES; i++) lane[i] = i;
@@ -281,6 +308,7 @@ template <class T, class P> struct Attention {
         for (int j = 0; j < BLOCK; j += LANES) {
             Vec share = power_of_two(fma(load(score + j), broadcast(sharpness), top));
             total += share;
+            if (SCALED) share *= load(desk.value_scales + j);
             lay(desk.shares + (row * BLOCK + j) / PER, share);
         }
         float* weight = desk.states + row * state + vectors * LANES;
@@ -403,7 +431,7 @@ template <class T, class P> struct Attention {
             for (long i = 0; i < pieces[p].queries * group; i++, row++) {
                 const T* from = q + (pieces[p].token + i / group) * q_stride + (head * group + i % group) * width;
                 desk.positions[row] = pieces[p].position + i / group;
-                if constexpr (sizeof(Number) == sizeof(T))
+                if constexpr (std::is_same<Number, T>::value)
                     as_steps(desk.q + row * steps, (const Number*)from, width, steps);
                 else
                     convert((float*)(desk.q + row * steps), from, width);
@@ -524,3 +552,5 @@ ATTEND(float, float, attend_float32_float32)
 ATTEND(float, bf16, attend_float32_bfloat16)
 ATTEND(bf16, float, attend_bfloat16_float32)
 ATTEND(bf16, bf16, attend_bfloat16_bfloat16)
+ATTEND(float, int8_t, attend_float32_int8)
+ATTEND(bf16, int8_t, attend_bfloat16_int8)

@@ -28,6 +28,7 @@ _KINDS: dict[str, _Kind] = {
     "t": ctypes.c_int,
 }
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+_POOL_NAMES = {**_NAMES, torch.int8: "int8"}  # of cached keys and values
 
 
 class Recorder(Protocol):
@@ -85,9 +86,9 @@ class Library:
         self.score = Function(self, "score", "pnppnpppnpnt")
         self.plan_attention = Function(self, "plan_attention", "pnpnpnnnnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
-            (own, pool): Function(self, f"attend_{_NAMES[own]}_{_NAMES[pool]}", "pppppppp" + "r" + "nnnnnnnnn" + "ft")
+            (own, pool): Function(self, f"attend_{_NAMES[own]}_{_POOL_NAMES[pool]}", "ppppppppr" + "n" * 9 + "ft")
             for own in _NAMES
-            for pool in _NAMES
+            for pool in _POOL_NAMES
         }
 
     def _typed(self, name: str, kinds: str) -> Mapping[dtype, Function]:

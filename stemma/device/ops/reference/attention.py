@@ -66,7 +66,7 @@ def attend(q_TNH: Tensor, keys_PKH: Tensor, values_PKH: Tensor, jobs: Sequence[J
         q_UKMH = _tiles(q_TNH, job.queries_UQ, keys_PKH.shape[1], scale)
         states: dict[int, State] = {}  # by first unit, ascending: none begins in a part before its predecessor
         for part in job.parts:
-            shape = (part.rows, -1, keys_PKH.shape[1], BLOCK, keys_PKH.shape[2])
+            shape = (part.rows, -1, keys_PKH.shape[1], BLOCK, q_TNH.shape[2])
             k_UCKBH = gather_blocks(keys_PKH, part.slots_XB).view(shape)
             v_UCKBH = gather_blocks(values_PKH, part.slots_XB).view(shape)
             for step in part.steps:

@@ -142,5 +142,6 @@ def test_a_folder_without_config_is_named(tmp_path: Path) -> None:
 def test_bytes_are_arithmetic(tmp_path: Path) -> None:
     spec = read(tmp_path, num_key_value_heads=2)
     assert kv_bytes_per_token(spec, "bfloat16") == 2 * 4 * 2 * 16 * 2
+    assert kv_bytes_per_token(spec, "int8") == 2 * 4 * 2 * (16 + 4)
     assert kv_bytes_per_token(spec, "float32") == 2 * kv_bytes_per_token(spec, "float16")
     assert rotary_table_bytes(spec, 100) == 100 * (8 + 8) * 4

@@ -55,7 +55,7 @@ def test_weights_are_what_a_model_holds(tmp_path: Path, kwargs: dict[str, object
     assert found.ledger.line("weights").bytes == bytes_held(found)
 
 
-@pytest.mark.parametrize("kv_dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "float32", "int8"])
 def test_the_cache_is_what_torch_allocates(tmp_path: Path, kv_dtype: str) -> None:
     found = plan(tiny_checkpoint(tmp_path), kv_cache_dtype=kv_dtype, max_total_tokens=1000)
     cache = found.engine.cache

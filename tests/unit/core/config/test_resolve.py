@@ -103,6 +103,7 @@ def test_dtype(checkpoint: str, asked: str, instructions: str, dtype: str) -> No
 
 def test_keys_and_values_may_have_a_type_of_their_own() -> None:
     assert settled(dtype="float32", kv_cache_dtype="bf16").engine.device.kv_dtype == "bfloat16"
+    assert settled(kv_cache_dtype="int8").engine.device.kv_dtype == "int8"
 
 
 def test_context() -> None:
