@@ -6,7 +6,7 @@ SAMPLE has one JSON object a line: `name`, `schema`, `tests: [{valid, data}]` (g
 al., "JSONSchemaBench", arXiv 2501.10868). One JSON line per backend: schemas fully right (compiled, every valid
 instance accepted, every invalid one refused), schemas refused, instances wrongly accepted and wrongly rejected by the
 matcher alone, how many of the former a validator behind it would still catch, milliseconds of compiling and
-microseconds of a mask. Each backend runs in a process of its own; a compile has 30 seconds.
+microseconds of a mask. Each backend runs in a process of its own; a compile has `--seconds`.
 """
 
 import argparse
@@ -31,8 +31,6 @@ from stemma.control.grammar.matcher import Compiled, Matcher, Vocabulary
 from stemma.core.base.errors import GrammarError
 from stemma.core.config.embedded import embedded_model_path
 from stemma.core.types.grammar import Grammar
-
-SECONDS = 30.0  # of a compile
 
 
 class Test(Struct):
@@ -66,14 +64,14 @@ class Score:
 class Bench:
     """One backend over the whole sample."""
 
-    def __init__(self, backend: str, folder: Path):
+    def __init__(self, backend: str, folder: Path, seconds: float):
         text = (folder / "tokenizer.json").read_text()
         self.tokenizer = tokenizers.Tokenizer.from_str(text)
         size = self.tokenizer.get_vocab_size()
         stop = self.tokenizer.token_to_id("<|im_end|>")
         assert stop is not None
         self.vocabulary = Vocabulary(text, size, (stop,))
-        self.compiler = Compiler(self.vocabulary, backend, SECONDS, lambda: None)
+        self.compiler = Compiler(self.vocabulary, backend, seconds, lambda: None)
         self.words = np.zeros(self.vocabulary.words, np.uint32)
         self.score = Score()
 
@@ -135,8 +133,8 @@ def lines_of(path: Path, every: int) -> Iterator[Line]:
                 yield msgspec.json.decode(line, type=Line)
 
 
-def one_backend(backend: str, path: Path, folder: Path, every: int) -> None:
-    bench = Bench(backend, folder)
+def one_backend(backend: str, path: Path, folder: Path, every: int, seconds: float) -> None:
+    bench = Bench(backend, folder, seconds)
     bench.compile(Grammar("json_schema", '{"type": "null", "not": {"enum": [1]}}'))  # libraries, tokenizer, child
     bench.score = Score()
     gc.disable()
@@ -159,6 +157,7 @@ def one_backend(backend: str, path: Path, folder: Path, every: int) -> None:
         refuse_ms=percentiles(score.refuse_ms),
         mask_us={"mean": round(float(masks.mean()), 1), **percentiles(score.mask_us)},
         masks=len(score.mask_us),
+        compile_limit_s=seconds,
     )
     bench.compiler.close()
 
@@ -175,10 +174,11 @@ def main() -> None:
     parser.add_argument("--backends", default="chain,llguidance,xgrammar,outlines")
     parser.add_argument("--tokenizer", type=Path, default=embedded_model_path(), help="folder of a tokenizer.json")
     parser.add_argument("--every", type=int, default=1, help="take one schema of so many")
+    parser.add_argument("--seconds", type=float, default=30, help="that a compile may take")
     args = parser.parse_args()
     for backend in args.backends.split(","):
         process = multiprocessing.get_context("spawn").Process(
-            target=one_backend, args=(backend, args.sample, args.tokenizer, args.every)
+            target=one_backend, args=(backend, args.sample, args.tokenizer, args.every, args.seconds)
         )
         process.start()
         process.join()

@@ -1,6 +1,6 @@
 """A tokenizer of any size for benchmarks of grammars, trained on what text lies on this machine.
 
-    python -m benchmarks.structured.vocabulary FOLDER --size 32000 --texts DIRECTORY [--megabytes 40]
+python -m benchmarks.structured.vocabulary FOLDER --size 32000 --texts DIRECTORY [--megabytes 40]
 """
 
 import argparse

@@ -120,6 +120,8 @@ def serve(backend: str) -> None:
             answer = Refused(str(error))
         except (RecursionError, MemoryError) as error:
             answer = Refused(f"{grammar.kind}: it is too deep or too large ({type(error).__name__}); make it simpler")
+        except Exception as error:  # a library's, or about a schema that is none
+            answer = Refused(f"{grammar.kind}: it cannot be compiled: {error!r}")
         write(pipe_out, msgspec.msgpack.encode(answer))
 
 

@@ -56,6 +56,12 @@ def named(value: object) -> Mapping[str, Schema]:
     return {name: checked(each) for name, each in parts_of(value).items()}
 
 
+def values_of(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a list must")
+    return value
+
+
 def strings(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a list of strings must")

@@ -5,6 +5,7 @@ which exactly one may hold become alternatives that exclude each other. What has
 https://json-schema.org/draft/2020-12/json-schema-validation
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, permutations
@@ -24,6 +25,7 @@ from stemma.control.grammar.parts import (
     strings,
     union,
     unquote,
+    values_of,
 )
 from stemma.core.base.errors import GrammarError
 
@@ -112,6 +114,7 @@ class Rewriter:
     # -- one schema as a conjunction: plain keywords together, every logical one alone
 
     def _conjuncts(self, schema: Mapping[str, object]) -> tuple[dict[str, object], list[Mapping[str, object]]]:
+        self._check(schema)
         if "$ref" in schema and not self._siblings_count:
             return {}, [{"$ref": schema["$ref"]}]
         plain = {name: value for name, value in schema.items() if name in PLAIN}
@@ -124,9 +127,19 @@ class Rewriter:
         _unevaluated(schema, plain)
         if schema.get("uniqueItems"):
             rest += self._unique(plain)
-        if "contains" in schema and schema.get("minContains", 1) != 0:
-            raise Unserved("contains")
         return plain, rest
+
+    def _check(self, schema: Mapping[str, object]) -> None:
+        """Raises Unserved for what has no form at all."""
+        if "contains" in schema and (schema.get("minContains", 1) != 0 or "maxContains" in schema):
+            raise Unserved("contains")
+        for name in ("$dynamicRef", "$recursiveRef"):
+            if name in schema:
+                raise Unserved(name)
+        # A schema with a name of its own is a document of its own, in which `#` means itself.
+        is_document = schema is not self._root and not str(schema.get("$id", "#")).startswith("#")
+        if is_document and '"$ref"' in json.dumps(schema):
+            raise Unserved("$ref inside of a schema that has an $id")
 
     def _plain(self, plain: Mapping[str, object]) -> Schema:
         found: dict[str, object] = dict(plain)
@@ -166,7 +179,7 @@ class Rewriter:
             option = plain | {"properties": {n: s for n, s in properties.items() if n not in absent}}
             option["required"] = [*required, *there]
             closed = dict.fromkeys(absent, False)
-            if plain.get("additionalProperties") is not False and closed:
+            if closed and (plain.get("additionalProperties") is not False or "patternProperties" in plain):
                 option["properties"] = {**named(option["properties"]), **closed}
             if there and plain.get("minProperties") == 1:
                 option.pop("minProperties")
@@ -181,8 +194,8 @@ class Rewriter:
         if values is None or len(values) > 4 or "prefixItems" in plain:
             raise Unserved("uniqueItems")
         least = plain.get("minItems", 0)
-        assert isinstance(least, int)
-        sizes = range(least, min(len(values), most if isinstance(most, int) else len(values)) + 1)
+        low, high = (size if isinstance(size, int) else len(values) for size in (least, most))
+        sizes = range(low, min(len(values), high) + 1)
         lists = [list(items) for size in sizes for items in permutations(values, size)]
         plain.pop("items")
         other = [name for name in TYPES if name != "array"]
@@ -266,9 +279,8 @@ def _names_of_properties(schema: Mapping[str, object]) -> Iterator[Schema]:
         if words.keys() == {"pattern"}:
             yield {"patternProperties": {str(words["pattern"]): True}, "additionalProperties": False}
         elif words.keys() == {"enum"}:
-            names = words["enum"]
-            assert isinstance(names, list)
-            yield {"properties": {name: True for name in names if isinstance(name, str)}, "additionalProperties": False}
+            names = [name for name in values_of(words["enum"]) if isinstance(name, str)]
+            yield {"properties": dict.fromkeys(names, True), "additionalProperties": False}
         elif words.keys() and words.keys() <= {"minLength", "maxLength"}:
             count = f"{{{words.get('minLength', 0)},{words.get('maxLength', '')}}}"
             yield {"patternProperties": {f"^(.|\\n){count}$": True}, "additionalProperties": False}

@@ -18,7 +18,7 @@ def schema(draw: Random, depth: int = 3) -> object:
 def _plain(draw: Random, depth: int) -> dict[str, object]:
     inner = depth - 1
     low = draw.randint(0, 2)
-    match draw.randint(0, 13 if depth else 7):
+    match draw.randint(0, 14 if depth else 7):
         case 0 | 1:
             return {"type": draw.choice(TYPES)}
         case 2:
@@ -43,6 +43,8 @@ def _plain(draw: Random, depth: int) -> dict[str, object]:
             return {"prefixItems": [schema(draw, inner)], "minItems": low}
         case 12:
             return {"minProperties": low}
+        case 13:
+            return {"patternProperties": {draw.choice(("^[ab]$", "c")): schema(draw, inner)}}
     return {"maxProperties": low}
 
 

@@ -21,6 +21,8 @@ def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:
     assert "start" in child.prepare(EBNF)
     with pytest.raises(GrammarError, match="no rule 'root'"):
         child.prepare(Grammar("ebnf", 'rot ::= "a"'))
+    with pytest.raises(GrammarError, match=r"cannot be compiled|stands where"):
+        child.prepare(Grammar("json_schema", '{"not": {"minLength": {}}, "properties": 3}'))
     tag = tagged({"type": "json_schema", "json_schema": NUMBER | {"not": {"required": ["b"]}}})
     assert "%json" in child.prepare(Grammar("structural_tag", json.dumps(tag)))
     child.close()
