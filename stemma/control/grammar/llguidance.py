@@ -54,6 +54,10 @@ class LLGuidanceBackend:
         stop_ids = self._vocabulary.stop_ids
         return LLTokenizer(TokenizerWrapper(_Texts(tokens, stop_ids)), eos_token=list(stop_ids))
 
+    @cached_property
+    def _special(self) -> dict[str, int]:
+        return special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
+
     def compile(self, grammar: Grammar) -> "LLGuidanceCompiled | None":
         match grammar.kind:
             case "json_schema":
@@ -71,13 +75,13 @@ class LLGuidanceBackend:
 
     def prepare(self, grammar: Grammar) -> str:
         """The grammar in the library's own words, which it was seen to take."""
-        lark = Lark(special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size))
         if grammar.kind == "json_schema":
             source = LLMatcher.grammar_from_json_schema(json.dumps(self._served(read_json(grammar))))
         elif grammar.kind == "ebnf":
+            lark = Lark(self._special)
             source = LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
         else:
-            source = LLMatcher.grammar_from_lark(Tags(lark, self._served).translate(read_json(grammar)))
+            source = LLMatcher.grammar_from_lark(Tags(Lark(self._special), self._served).translate(read_json(grammar)))
         self._check(grammar, source)
         return source
 
