@@ -68,7 +68,7 @@ def contest(wish: Mapping[str, Any]) -> list[Line]:
     rules = msgspec.convert({name: wish[name] for name in Rules.__struct_fields__ if name in wish}, Rules)
     found = Contest(contenders, peers, rules, Path(wish["output"]) if "output" in wish else None)
     for limits in measure([1, len(os.sched_getaffinity(0))]):
-        found.write({"bench": "arena_limits", **msgspec.to_builtins(limits)})
+        found.write(msgspec.to_builtins(limits))
         found.limits = limits
     found.play(models)
     return found.lines

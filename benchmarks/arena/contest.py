@@ -72,8 +72,9 @@ class Contest:
 
     def write(self, fields: Mapping[str, object]) -> None:
         """Keep a line, print it, and append it to the output."""
+        fields = {**fields, **facts()}
         self.lines.append(msgspec.convert(fields, Line))
-        text = json.dumps({**fields, **facts()})
+        text = json.dumps(fields)
         print(text, flush=True)
         if self.output is not None:
             with self.output.open("a") as file:

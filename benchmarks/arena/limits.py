@@ -28,6 +28,9 @@ class Limits(Struct, frozen=True, kw_only=True, tag="arena_limits", tag_field="b
     int8: float
     of_bf16: str
     of_int8: str
+    machine: str = ""
+    date: str = ""
+    commit: str = ""
 
 
 class Floor(Struct, frozen=True, kw_only=True):

@@ -53,6 +53,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "serve": (OUTPUT, OF_LIMIT, TTFT, Column("TTFT p99 s", lambda result: result.p99_ttft_ms / 1000), ITL, ITL_P99),
     "prefix": (OUTPUT, OF_LIMIT, Column("wall s", lambda result: result.duration), TTFT, ITL, ITL_P99),
 }
+PREFACE = """\
+# Engines side by side
+
+Written by `python -m benchmarks.arena --tables`; how it was measured is told in
+[How to measure a server](../../docs/how/benchmark.md#engines-side-by-side). Medians, and in parentheses least and most.
+The ratio is to the best of the other engines whose weights are as wide: 16, 8 or 4 bits. `% of limit` is the least time
+that reading and multiplying allow on this machine, over the time taken."""
 TITLES = {
     "latency": "W1: one request, 512 in, 128 out",
     "serve": "W2 and W4: 32 requests at once, 8108 in, 2460 out, streamed over HTTP",
@@ -64,7 +71,7 @@ def tables(lines: Sequence[Line]) -> str:
     """Runs that are not valid count nowhere but in the column of runs."""
     results = [line for line in lines if isinstance(line, Result)]
     starts = [line for line in lines if isinstance(line, Start)]
-    parts = [_limits([line for line in lines if isinstance(line, Limits)])]
+    parts = [PREFACE, _limits([line for line in lines if isinstance(line, Limits)])]
     for model in dict.fromkeys(line.model for line in starts):
         for workload, title in TITLES.items():
             if mine := [each for each in results if (each.model, each.workload) == (model, workload)]:
@@ -75,9 +82,10 @@ def tables(lines: Sequence[Line]) -> str:
 
 
 def _limits(found: Sequence[Limits]) -> str:
+    where = "; ".join(dict.fromkeys(f"{each.machine}, {each.date[:10]}, commit {each.commit}" for each in found))
     head = ("threads", "read GB/s", "bf16 GFLOP/s", "int8 GOP/s")
     rows = [(str(each.threads), *(f"{rate / 1e9:.1f}" for rate in (each.read, each.bf16, each.int8))) for each in found]
-    return "**Limits of the machine**\n\n" + _table([head, *rows])
+    return f"**Limits of the machine**: {where}\n\n{_table([head, *rows])}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
