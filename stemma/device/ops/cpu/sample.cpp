@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "softmax.h"
 
@@ -31,10 +32,13 @@ typedef uint64_t Words __attribute__((vector_size(BYTES)));
 // Outputs of SplitMix64, of its states: any is found without the ones before it.
 constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15, MIX_1 = 0xBF58476D1CE4E5B9, MIX_2 = 0x94D049BB133111EB;
 inline uint64_t state(uint64_t start, uint64_t number) { return start + (number + 1) * GOLDEN; }
-template <class T> inline T mixed(T z) {
+template <class T> inline T stirred(T z) {
     z = (z ^ (z >> 30)) * MIX_1;
-    z = (z ^ (z >> 27)) * MIX_2;
-    return z ^ (z >> 31);
+    return (z ^ (z >> 27)) * MIX_2;
+}
+inline uint64_t mixed(uint64_t z) {
+    z = stirred(z);
+    return z ^ (z >> 31);  // which leaves its upper 31 bits
 }
 
 // Who may still be drawn: whoever is heavier, or as heavy and of an id below `end`.
@@ -95,7 +99,7 @@ inline void race_in(Winner& best, const float* weights, long first, long count, 
     for (long i = 0; i < count; i += LANES, even += LANES * GOLDEN, odd += LANES * GOLDEN) {
         Vec w = load(weights + i, count - i);
         if (!any_at_most(broadcast(least), w)) continue;
-        Bits upper = (Bits)((mixed(even) >> 32) | (mixed(odd) & 0xffffffff00000000));
+        Bits upper = (Bits)((stirred(even) >> 32) | (stirred(odd) & 0xffffffff00000000));
         Vec gap = __builtin_convertvector((Ints)(~upper >> 8), Vec);
         if (!any_at_most(gap * (float)(best.score * (1 - 1e-6) * 0x1p-24), w)) continue;
         for (int c = 0; c < LANES; c++)
@@ -252,12 +256,12 @@ float Draw::least() const {
         float share = (float)ask.min_p;
         least = std::max(least, share < ask.min_p ? next_float(share) : share);
     }
-    long count = cuts_count ? ask.top_k : cuts_mass ? NUCLEUS : 0, groups = blocks * COLUMNS;
+    // The heaviest of a column are tokens too: those of the best columns show what weight suffices.
+    long groups = blocks * COLUMNS, count = cuts_count ? ask.top_k : cuts_mass ? std::min(NUCLEUS, groups / 4) : 0;
     if (count == 0 || count > groups) return least;
-    // That many columns have a token of at least this weight.
     std::nth_element(tops, tops + count - 1, tops + groups, [](float a, float b) { return a > b; });
-    float guess = tops[count - 1];
-    return guess > least && (cuts_count || above({guess, row.vocab}).mass > ask.top_p * mass) ? guess : least;
+    bool suffices = cuts_count || std::accumulate(tops, tops + count, 0.0) > ask.top_p * mass;
+    return suffices ? std::max(least, tops[count - 1]) : least;
 }
 
 Winner Draw::race(Bound bound, uint64_t stream, Winner start) const {
