@@ -179,6 +179,7 @@ def test_the_native_route(server: LiveServer, params: dict[str, str], keeps: Any
     ).json()
     for answer in answers:
         certificate = answer["meta_info"]["certificate"]
+        assert certificate["backend"] == "chain"
         if answer["meta_info"]["finish_reason"]["type"] == "stop":
             assert keeps(answer["text"]), answer
             assert certificate["verdict"] == ("valid" if {"regex", "json_schema"} & set(params) else "unchecked")

@@ -132,6 +132,8 @@ def only(*tags: Json, many: bool = True) -> Json:
          only(tag("get_weather", WEATHER), many=False)),
         ({"tools": [{"function": {"name": "f", "strict": False, "parameters": WEATHER}}], "tool_choice": "required"},
          only(tag("f", ANY))),
+        ({"tools": [{"function": {"name": "f", "parameters": {"type": ["object", "null"]}}}],
+          "tool_choice": "required"}, only(tag("f", ANY))),
         ({"tools": [STRICT, BARE]},
          {"type": "triggered_tags", "triggers": ["<tool_call>"], "stop_after_first": False,
           "tags": [tag("get_weather", WEATHER), tag("now", ANY)]}),
@@ -199,6 +201,8 @@ LATE: list[tuple[str, Json, str]] = [
      "tools[0].function.parameters.type"),
     (CHAT, HI | {"tools": [{"function": {"name": "f", "strict": True, "parameters": {"minLength": "x"}}}]},
      "tools[0].function.parameters: no JSON schema that can be used: $.minLength"),
+    (CHAT, HI | {"tools": [{"function": {"name": f"f{at}", "description": "", "parameters": {"const": "x" * 9000}}}
+                           for at in range(120)], "tool_choice": "required"}, "tools: their grammar has"),
     (TEXT, {"prompt": "hi", "json_schema": '{"enum": 3}'}, "json_schema: no JSON schema that can be used: $.enum"),
 ]  # fmt: skip
 

@@ -80,7 +80,8 @@ class Collector:
     def _bill(self, chunk: TokenChunk) -> Usage | None:
         if chunk.usage is None or self._finder.found is None:
             return chunk.usage
-        return msgspec.structs.replace(chunk.usage, output=min(chunk.usage.output, self._count))
+        output = min(chunk.usage.output, self._count)
+        return msgspec.structs.replace(chunk.usage, output=output, forced=min(chunk.usage.forced, output))
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from stemma.core.base.errors import BadRequest
-from stemma.core.types.grammar import Grammar
+from stemma.core.types.grammar import MAX_GRAMMAR_CHARACTERS, Grammar
 from stemma.front.dialect.constraint import FIELDS, check_alone, wanted, wanted_json
 from stemma.front.dialect.sampling import Wish
 from stemma.front.server.openai.schema import AnyObject, Common, JsonSchema, TextFormat
@@ -44,7 +44,12 @@ def promise_of_message(
         schemas = {name: msgspec.json.decode(each.grammar.source) for name, each in held.items()}
         calls = Calls(format=format, schemas=schemas, must=chosen.must, many=chosen.many)
     grammar = message_grammar(content.grammar if content else None, calls, thoughts)
-    return Promise(grammar=grammar, content=content, calls=held, must_call=chosen.must) if grammar else None
+    if grammar is None:
+        return None
+    if len(grammar.source) > MAX_GRAMMAR_CHARACTERS:
+        text = f"their grammar has {len(grammar.source)} characters, and {MAX_GRAMMAR_CHARACTERS} are the most"
+        raise BadRequest(f"tools: {text}; send fewer or smaller ones", "tools")
+    return Promise(grammar=grammar, content=content, calls=held, must_call=chosen.must)
 
 
 def arguments_of(chosen: Chosen) -> Mapping[str, Wanted]:
@@ -59,8 +64,9 @@ def schema_of(function: Function, must: bool, field: str) -> object:
     if function.strict is False or (function.strict is None and not must):
         return {"type": "object"}
     schema = {"properties": {}, "additionalProperties": False} if function.parameters is None else function.parameters
-    if schema is True or not isinstance(schema, dict):
+    if not isinstance(schema, dict):
         return {"type": "object"}
-    if schema.get("type", "object") != "object":
-        raise BadRequest(f"{field}.type: {schema['type']!r}, but arguments are an object", f"{field}.type")
-    return {"type": "object", **schema}
+    kind = schema.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        raise BadRequest(f"{field}.type: {kind!r}, but arguments are an object", f"{field}.type")
+    return {**schema, "type": "object"}
