@@ -32,5 +32,8 @@ class Body:
 
 
 _MACHINE = probe()
-NATIVE = [] if _MACHINE.cannot_build else [Body(kernels, "paged") for kernels in runnable(_MACHINE)]
+_KERNELS = runnable(_MACHINE)
+if "avx512_bf16" in _KERNELS and "amx" not in _KERNELS:
+    _KERNELS.append("amx")  # on tiles that are spelled out: ops/cpu/tiles.h
+NATIVE = [] if _MACHINE.cannot_build else [Body(kernels, "paged") for kernels in _KERNELS]
 BODIES = [Body("reference", "reference"), *NATIVE]

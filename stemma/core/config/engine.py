@@ -13,7 +13,7 @@ KVType = Literal["float32", "bfloat16", "float16", "int8"]  # of cached keys and
 Attention = Literal["paged", "reference"]  # names of attention backends, the best first
 
 # Sets of kernels, the best first; the last is plain torch. Each is named for the instructions that it needs.
-Kernels = Literal["avx512_bf16", "avx512", "avx2", "portable", "reference"]
+Kernels = Literal["amx", "avx512_bf16", "avx512", "avx2", "portable", "reference"]
 
 # Libraries that know grammars. A chain rewrites what the first of them refuses.
 GrammarBackend = Literal["chain", "llguidance", "xgrammar", "outlines"]

@@ -58,7 +58,12 @@ _TYPES: dict[str, DType] = {
 
 
 # What kernels need; those that are not here run everywhere.
-_NEEDS = {"avx512_bf16": ("avx512_bf16", "avx512_vnni"), "avx512": ("avx512bw",), "avx2": ("avx2",)}
+_NEEDS = {
+    "amx": ("amx_tile", "amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni"),
+    "avx512_bf16": ("avx512_bf16", "avx512_vnni"),
+    "avx512": ("avx512bw",),
+    "avx2": ("avx2",),
+}
 
 
 class Reason(Struct, frozen=True):

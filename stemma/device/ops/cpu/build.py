@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from stemma.core.base.errors import ConfigError
 from stemma.core.config.engine import Kernels
 from stemma.core.config.env import cache_folder
-from stemma.core.config.machine import find_compiler
+from stemma.core.config.machine import find_compiler, probe
 
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", "-w")
@@ -25,7 +25,9 @@ _INSTRUCTIONS: dict[Kernels, str] = {
     "avx2": "-mavx2 -mfma",
     "avx512": _AVX512,
     "avx512_bf16": f"{_AVX512} -mavx512bf16 -mavx512vnni",
+    "amx": f"{_AVX512} -mavx512bf16 -mavx512vnni -DTILES",
 }
+_SOFT_TILES = "-DSOFT_TILES"  # tiles.h: what stands for the instructions of `amx` where a processor lacks them
 
 
 def build(kernels: Kernels) -> Path:
@@ -33,7 +35,9 @@ def build(kernels: Kernels) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise ConfigError(f"kernels: {kernels} have to be built and no C++ compiler was found; install g++ or clang++")
-    flags = (*_FLAGS, *_INSTRUCTIONS[kernels].split())
+    flags = [*_FLAGS, *_INSTRUCTIONS[kernels].split()]
+    if kernels == "amx" and not probe().has("amx_tile"):
+        flags.append(_SOFT_TILES)
     sources = sorted(_SOURCES.glob("*.cpp"))
     folder = cache_folder() / "native"
     target = folder / f"{kernels}-{_digest(compiler, flags)}.so"
@@ -46,7 +50,7 @@ def build(kernels: Kernels) -> Path:
     return target
 
 
-def _digest(compiler: str, flags: tuple[str, ...]) -> str:
+def _digest(compiler: str, flags: list[str]) -> str:
     """Of the sources, the flags, and the compiler: its place, size and time stand for its version."""
     found = os.stat(compiler)
     digest = hashlib.sha256(repr((compiler, found.st_size, found.st_mtime_ns, flags)).encode())

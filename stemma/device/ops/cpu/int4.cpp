@@ -14,6 +14,7 @@ struct Int4 {
     typedef Bytes::X X;
     typedef Ints Sum;
     static constexpr int GROUP = 32, WORDS = GROUP / 8, OFFSET = 8;
+    static constexpr bool IS_FOR_TILES = false;  // sums of a group are scaled before they are added
     static constexpr int STEP_BYTES = (WORDS * 4 + 1) * PANEL;  // of a group
 #if defined(__AVX512VNNI__)
     static constexpr int ALONE = 4, MANY = 2;

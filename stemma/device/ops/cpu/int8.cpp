@@ -10,6 +10,7 @@ struct Int8 : Steps<Int8> {
     typedef Bytes::X X;
     typedef Ints Sum;
     static constexpr int OFFSET = 128;
+    static constexpr bool IS_FOR_TILES = true;
 #if !defined(__AVX512VNNI__)
     static constexpr int MANY = VECS > 2 ? 2 : 1;
 #endif

@@ -2,7 +2,10 @@
 //
 // Packed: PANEL outputs stand together, step by step (product.h). Outputs are filled up to whole panels and inputs to
 // whole units with zeros. It takes the memory of the plain one when nothing has to be filled.
+#include <type_traits>
+
 #include "lay.h"
+#include "tiles.h"
 
 template <class T>
 static void lay(uint32_t* packed, const T* rows, long first, long count, long inputs, int threads) {
@@ -33,13 +36,16 @@ static void linear(Out* out, const T* x, const float* packed, const T* bias, lon
         Share share(panels, thread, threads);
         for (long p = share.begin; p < share.end; p++) {
             const float* panel = packed + p * steps * PANEL;
-            product<Kind>(left, steps, rows, panel, steps, panel + (p + 1 < share.end ? steps * PANEL : 0),
-                          [&](long row, int column, Vec sums) {
-                              long at = p * PANEL + column, count = outputs - at;
-                              if (count <= 0) return;
-                              if (bias) sums += load(bias + at, count);
-                              store(out + row * outputs + at, sums, count);
-                          });
+            auto put = [&](long row, int column, Vec sums) {
+                long at = p * PANEL + column, count = outputs - at;
+                if (count <= 0) return;
+                if (bias) sums += load(bias + at, count);
+                store(out + row * outputs + at, sums, count);
+            };
+            if constexpr (HAS_TILES && std::is_same<Kind, Pairs>::value)
+                tile_product<PairTiles>(left, steps, rows, panel, steps, put);
+            else
+                product<Kind>(left, steps, rows, panel, steps, panel + (p + 1 < share.end ? steps * PANEL : 0), put);
         }
     });
 }

@@ -5,6 +5,7 @@
 // as processors want one side; what that adds to a sum is known from the row alone and taken off.
 #pragma once
 #include "lay.h"
+#include "tiles.h"
 
 // The largest magnitude; a NaN, if there is one, is the largest of all.
 template <class T> inline float magnitude(const T* x, long count) {
@@ -136,14 +137,21 @@ void linear(O* out, const T* x, const char* packed, const T* bias, long rows, lo
         for (long p = share.begin; p < share.end; p++) {
             const char *panel = packed + p * shape.bytes, *behind = panel + shape.bytes;
             const float* scales = (const float*)behind - PANEL;
-            product<Format>(left.steps, left.stride, rows, (const float*)panel, shape.bytes / Format::STEP_BYTES,
-                            (const float*)(p + 1 < share.end ? behind : panel), [&](long row, int column, Ints sums) {
-                                long at = p * PANEL + column, count = outputs - at;
-                                if (count <= 0) return;
-                                Vec total = as_floats(sums) * load(scales + column) * broadcast(left.scales[row]);
-                                if (bias) total += load(bias + at, count);
-                                store(out + row * outputs + at, total, count);
-                            });
+            auto put = [&](long row, int column, Ints sums) {
+                long at = p * PANEL + column, count = outputs - at;
+                if (count <= 0) return;
+                Vec total = as_floats(sums) * load(scales + column) * broadcast(left.scales[row]);
+                if (bias) total += load(bias + at, count);
+                store(out + row * outputs + at, total, count);
+            };
+            if constexpr (HAS_TILES && Format::IS_FOR_TILES)
+                tile_product<ByteTiles>(left.steps + 1, left.stride, rows, panel, shape.group,
+                                        [&](long row, int column, Ints sums) {
+                                            put(row, column, sums + Bytes::constant(left.steps[row * left.stride]));
+                                        });
+            else
+                product<Format>(left.steps, left.stride, rows, (const float*)panel, shape.bytes / Format::STEP_BYTES,
+                                (const float*)(p + 1 < share.end ? behind : panel), put);
         }
     });
 }

@@ -1,5 +1,7 @@
 """Libraries are built once, by one of those who need them, and never seen half done."""
 
+import platform
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from stemma.device.ops.cpu.build import build
 
 pytestmark = pytest.mark.skipif(bool(probe().cannot_build), reason=probe().cannot_build)
 
+CROSS = "aarch64-linux-gnu-g++"
 BUILD = "from stemma.device.ops.cpu.build import build; print(build('portable'))"
 
 
@@ -71,3 +74,23 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("stemma.core.config.machine.find_compiler", lambda: "c++")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert probe().cannot_build.endswith("cannot be written")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="tiles are of x86-64")
+@pytest.mark.parametrize(("source", "instruction"), [("linear", "tdpbf16ps"), ("int8", "tdpbsud")])
+def test_the_tiles_of_amx_compile(tmp_path: Path, source: str, instruction: str) -> None:
+    """What is run elsewhere in these tests is their spelled-out form where the processor has none."""
+    made = tmp_path / "out.s"
+    flags = [*build_module._FLAGS, *build_module._INSTRUCTIONS["amx"].split()]
+    subprocess.run(
+        [str(find_compiler()), *flags, "-S", f"{build_module._SOURCES}/{source}.cpp", "-o", str(made)], check=True
+    )
+    assert instruction in made.read_text()
+
+
+@pytest.mark.skipif(not shutil.which(CROSS), reason=f"{CROSS} is not installed: nothing is compiled for aarch64")
+def test_portable_kernels_compile_for_aarch64(tmp_path: Path) -> None:
+    for source in sorted(Path(build_module.__file__).parent.glob("*.cpp")):
+        made = tmp_path / f"{source.stem}.o"
+        subprocess.run([CROSS, *build_module._FLAGS, "-c", str(source), "-o", str(made)], check=True)
+        assert made.stat().st_size
