@@ -4,16 +4,8 @@
 // after SPLIT blocks, at fixed positions too, a new state begins, and states are combined in ascending order. A block
 // of which a query sees nothing changes nothing of its answer, so queries of different reach share a tile, and rows
 // that begin with the same pages look at them together (attention.h).
-//
-// A head's part of a page lies together. Where pages hold whole GROUPs, keys lie as units of 4 bytes (as they are
-// computed with), [width, GROUP], values as [GROUP, width] with as many neighbours in a unit as it holds: a block is
-// used where it lies. Where pages are smaller, they hold plain rows, and a block is gathered.
-#include <type_traits>
-
-#include "attention.h"
 #include "cells.h"
 #include "product.h"
-#include "powers.h"
 
 namespace {
 
@@ -27,7 +19,6 @@ template <> struct Kinds<bf16, bf16> {
 };
 template <> struct Kinds<bf16, int8_t> : Kinds<bf16, bf16> {};
 
-
 // Shares of neighbours, as steps of a kind.
 inline void lay(float* to, Vec x) { store(to, x); }
 #if defined(__AVX512BF16__)
@@ -36,25 +27,14 @@ inline void lay(uint32_t* to, Vec x) { _mm256_storeu_si256((__m256i*)to, (__m256
 inline void lay(Pairs::X* to, Vec x) { store((float*)to, x); }
 #endif
 
-constexpr long GROUPS = BLOCK / GROUP;
 constexpr int ahead_of(int rows) { return rows == 1 ? 8 : rows * 2 <= ROWS ? 2 * VECS : VECS; }  // vectors
-
-inline long multiple(long x, long of) { return (x + of - 1) / of * of; }
-inline long least(long a, long b) { return a < b ? a : b; }
-
-// Where the keys and values of a block lie, group by group.
-template <class N> struct Block {
-    const N *keys[GROUPS], *values[GROUPS];
-};
 
 template <class T, class P> struct Attention {
     typedef typename Kinds<T, P>::Kind Kind;
     typedef typename Kinds<T, P>::Number Number;
     typedef typename Kind::X X;
     static constexpr long PER = 4 / sizeof(Number);  // numbers of a unit
-    static constexpr bool SAME = std::is_same<P, Number>::value;
     static constexpr bool SCALED = std::is_same<P, int8_t>::value;
-    static constexpr long SCALE = SCALED ? sizeof(float) : 0;
 
     T* out;
     const T *q, *k, *v;
@@ -69,11 +49,11 @@ template <class T, class P> struct Attention {
     long steps = (width + PER - 1) / PER;
     long vectors = (width + LANES - 1) / LANES;
     long state = (vectors + 1) * LANES;  // floats of a row's state: weighted values, then lanes of the weight
-    bool is_grouped = page_size % GROUP == 0 && width % PER == 0;
+    Cells<P, Number> cells = {keys, values, kv_heads, width, page_size};
     float sharpness = scale * 1.44269504f;  // powers of two are cheaper than those of e
 
     // What a thread works on.
-    struct Desk {
+    struct Desk : Shelf<Number> {
         X* q;                                // [tile, steps]
         float* scores;                       // [tile, BLOCK]
         X* shares;                           // [tile, BLOCK / PER]
@@ -81,8 +61,6 @@ template <class T, class P> struct Attention {
         float *maximum, *total_maximum;      // [tile]: of scores; -inf where nothing was seen
         float* fade;                         // [tile]
         int64_t* positions;                  // [tile]
-        Number *keys, *values, *near;        // a block that cannot be used where it lies
-        float *key_scales, *value_scales;    // [BLOCK]
     };
 
     Desk desk() const {
@@ -113,141 +91,9 @@ template <class T, class P> struct Attention {
         return d;
     }
 
-    // A head's part of a page, a row of smaller pages; scales.
-    long place(int64_t page, long head) const { return (page * kv_heads + head) * page_size * (width + SCALE); }
-    long row_at(int64_t slot, long head) const { return (slot * kv_heads + head) * (width + SCALE); }
-    float* scale_at(P* part, long offset) const { return (float*)(part + page_size * width) + offset; }
-
-    // Keys and values of one head, tokens in ascending order.
-    void write(long head) const {
-        P* row = (P*)scratch(2, multiple(width * sizeof(P), 64) + 64);
-        for (long t = 0; t < tokens; t++) {
-            long page = slots[t] / page_size, offset = slots[t] % page_size;
-            const T *key = k + t * k_stride + head * width, *value = v + t * v_stride + head * width;
-            if (!is_grouped) {
-                long at = row_at(slots[t], head);
-                narrow(keys + at, (float*)(keys + at + width), key, width);
-                narrow(values + at, (float*)(values + at + width), value, width);
-                continue;
-            }
-            P *to = keys + place(page, head), *values_to = values + place(page, head);
-            narrow(row, scale_at(to, offset), key, width);
-            to += offset / GROUP * GROUP * width + offset % GROUP * PER;
-            for (long i = 0; i < width; i += PER) memcpy(to + i * GROUP, row + i, PER * sizeof(P));
-            narrow(row, scale_at(values_to, offset), value, width);
-            join(values_to + offset / PER * PER * width, row, offset % PER);
-        }
-    }
-
-    // A row among units. What shares a unit with the last position of a row reads as zero, whatever was left there.
-    void join(P* to, const P* row, long at) const {
-        if constexpr (PER == 1) {
-            memcpy(to, row, width * sizeof(P));
-        } else {
-            typedef std::conditional_t<sizeof(P) == 2, uint16_t, uint8_t> Half;
-            typedef std::conditional_t<sizeof(P) == 2, uint32_t, uint16_t> Unit;
-            constexpr int bits = 8 * sizeof(P);
-            Unit* unit = (Unit*)to;
-            const Half* half = (const Half*)row;
-            if (at)
-                for (long i = 0; i < width; i++) unit[i] = (Half)unit[i] | (Unit)((Unit)half[i] << bits);
-            else
-                for (long i = 0; i < width; i++) unit[i] = half[i];
-        }
-    }
-
-    // One block of one head; `end` is the first position that does not exist.
-    struct Spot {
-        const int64_t* pages;
-        long block, end, head;
-        long keys() const { return least(BLOCK, end - block * BLOCK); }
-    };
-
     Spot spot(const Run& run, long block, long head) const {
         const Piece& first = pieces[run.first];
         return {(const int64_t*)first.pages, block, run.last - run.first > 1 ? (block + 1) * BLOCK : first.end(), head};
-    }
-
-    // Groups behind the end of the row are not there: the last one stands for them.
-    Block<P> locate(const Spot& spot) const {
-        Block<P> block;
-        long base = spot.block * BLOCK, last = (spot.keys() - 1) / GROUP;
-        for (long g = 0; g < GROUPS; g++) {
-            long position = base + least(g, last) * GROUP;
-            long at = place(spot.pages[position / page_size], spot.head) + position % page_size * width;
-            block.keys[g] = keys + at;
-            block.values[g] = values + at;
-        }
-        return block;
-    }
-
-    long row_at(const Spot& spot, long position) const {
-        return row_at(spot.pages[position / page_size] * page_size + position % page_size, spot.head);
-    }
-
-    // A block of plain rows, laid out as if its pages held groups.
-    void gather(const Desk& desk, const Spot& spot, const Spot& next) const {
-        long base = spot.block * BLOCK, count = spot.keys();
-        memset(desk.near, 0, BLOCK * steps * 4);
-        for (long j = 0; j < count; j++) {
-            long at = row_at(spot, base + j);
-            if constexpr (SCALED) {
-                desk.key_scales[j] = *(const float*)(keys + at + width);
-                desk.value_scales[j] = *(const float*)(values + at + width);
-            }
-            convert(desk.near + j * steps * PER, keys + at, width);
-            if (j < next.keys()) {
-                long then = row_at(next, next.block * BLOCK + j);
-                for (long i = 0; i < width; i += 64 / sizeof(P)) {
-                    __builtin_prefetch(keys + then + i, 0, 2);
-                    __builtin_prefetch(values + then + i, 0, 2);
-                }
-            }
-        }
-        for (long j = 0; j < BLOCK; j += GROUP)
-            for (long s = 0; s < steps; s++)
-                for (long i = 0; i < GROUP; i++)
-                    memcpy(desk.keys + (j * steps + s * GROUP + i) * PER, desk.near + ((j + i) * steps + s) * PER, 4);
-        memset(desk.values, 0, BLOCK * width * sizeof(Number));
-        for (long j = 0; j < count; j++) {
-            convert(desk.near, values + row_at(spot, base + j), width);
-            for (long i = 0; i < width; i++) desk.values[(j / PER * width + i) * PER + j % PER] = desk.near[i];
-        }
-    }
-
-    // Groups of another type than is computed with; those of `next` are asked of memory meanwhile.
-    void widen(const Desk& desk, const Spot& spot, const Spot& next) const {
-        Block<P> from = locate(spot), then = locate(next);
-        for (long g = 0; g * GROUP < spot.keys(); g++) {
-            for (long i = 0; i < GROUP * width; i += 64 / sizeof(P)) {
-                __builtin_prefetch(then.keys[g] + i, 0, 2);
-                __builtin_prefetch(then.values[g] + i, 0, 2);
-            }
-            convert(desk.keys + g * GROUP * steps * PER, from.keys[g], GROUP * width);
-            convert(desk.values + g * GROUP * width, from.values[g], GROUP * width);
-            if constexpr (SCALED) {
-                long position = spot.block * BLOCK + g * GROUP, offset = position % page_size;
-                long at = place(spot.pages[position / page_size], spot.head);
-                memcpy(desk.key_scales + g * GROUP, scale_at(keys + at, offset), GROUP * sizeof(float));
-                memcpy(desk.value_scales + g * GROUP, scale_at(values + at, offset), GROUP * sizeof(float));
-            }
-        }
-    }
-
-    Block<Number> fetch(const Desk& desk, const Spot& spot, const Spot& next) const {
-        if constexpr (SAME)
-            if (is_grouped) return locate(spot);
-        if (is_grouped)
-            widen(desk, spot, next);
-        else
-            gather(desk, spot, next);
-        for (long j = spot.keys(); SCALED && j < BLOCK; j++) desk.key_scales[j] = desk.value_scales[j] = 0;
-        Block<Number> own;
-        for (long g = 0; g < GROUPS; g++) {
-            own.keys[g] = desk.keys + g * GROUP * steps * PER;
-            own.values[g] = desk.values + g * GROUP * width;
-        }
-        return own;
     }
 
     template <int R, int V, bool AHEAD>
@@ -495,10 +341,10 @@ template <class T, class P> struct Attention {
                     next = *after;
                 else
                     has_next = false;
-                Block<Number> then, now = fetch(desk, here, next);
-                bool is_ahead = SAME && is_grouped && has_next;
-                if constexpr (SAME)
-                    if (is_ahead) then = locate(next);
+                Block<Number> then, now = cells.fetch(desk, here, next);
+                bool is_ahead = has_next && cells.SAME && cells.is_grouped;
+                if constexpr (std::is_same<P, Number>::value)
+                    if (is_ahead) then = cells.locate(next);
                 look(desk, first, last, here, now, is_ahead ? &then : nullptr);
             }
         }
@@ -511,7 +357,8 @@ template <class T, class P> struct Attention {
         int writers = least(kv_heads, worth(threads, tokens * kv_heads * width));
         parallel(writers, [&](int thread) {
             Share share(kv_heads, thread, writers);
-            for (long head = share.begin; head < share.end; head++) write(head);
+            for (long head = share.begin; head < share.end; head++)
+                cells.write(k, k_stride, v, v_stride, slots, tokens, head);
         });
         threads = worth(threads, section.cost * width * 4);
         float* partials = (float*)scratch(3, section.partials * kv_heads * record() * 4);
