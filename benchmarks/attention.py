@@ -112,6 +112,8 @@ def main(threads: int, kernels: Kernels, kv_dtype: str) -> None:
     torch.set_num_threads(threads)
     spec = spec_of(LAYERS)
     pool = KVPool(spec, CACHE_TOKENS // PAGE, PAGE, getattr(torch, kv_dtype))
+    for store in (*pool.keys, *pool.values):
+        store.fill_(63)  # memory that nobody wrote to is none yet; as bytes of a scale: 0.75
     for case in CASES:
         took, planned, bandwidth = measured(case, pool, kernels)
         size = case.keys * kv_bytes_per_token(spec, kv_dtype) / LAYERS

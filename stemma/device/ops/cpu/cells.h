@@ -13,10 +13,22 @@
 
 typedef int8_t Bytes __attribute__((vector_size(LANES)));
 
-inline Vec load(const int8_t* p, long count = LANES) {
-    Bytes b = {};
-    memcpy(&b, p, count < LANES ? count : LANES);
-    return __builtin_convertvector(b, Vec);
+inline Vec load(const int8_t* p) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+    return (Vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#else
+    Bytes b;
+    memcpy(&b, p, sizeof b);
+    return __builtin_convertvector(__builtin_convertvector(b, Ints), Vec);
+#endif
+}
+inline Vec load(const int8_t* p, long count) {
+    if (count >= LANES) return load(p);
+    int8_t lanes[LANES] = {};
+    memcpy(lanes, p, count);
+    return load(lanes);
 }
 
 namespace {
@@ -189,12 +201,14 @@ template <class P, class Number> struct Cells {
     void widen(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
         Block<P> from = locate(spot), then = locate(next);
         for (long g = 0; g * GROUP < spot.keys(); g++) {
-            for (long i = 0; i < GROUP * width; i += 64 / sizeof(P)) {
+            constexpr long LINE = 64 / sizeof(P);
+            for (long i = 0; i < GROUP * width; i += LINE) {
                 __builtin_prefetch(then.keys[g] + i, 0, 2);
                 __builtin_prefetch(then.values[g] + i, 0, 2);
+                long count = least(LINE, GROUP * width - i);
+                convert(shelf.keys + g * GROUP * width + i, from.keys[g] + i, count);
+                convert(shelf.values + g * GROUP * width + i, from.values[g] + i, count);
             }
-            convert(shelf.keys + g * GROUP * steps * PER, from.keys[g], GROUP * width);
-            convert(shelf.values + g * GROUP * width, from.values[g], GROUP * width);
             if constexpr (SCALED) {
                 long position = spot.block * BLOCK + g * GROUP, offset = position % page_size;
                 long at = place(spot.pages[position / page_size], spot.head);
