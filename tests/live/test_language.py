@@ -4,8 +4,9 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import psutil
 import pytest
 
@@ -161,6 +162,51 @@ def test_what_is_generated_has_the_form_that_was_asked_for(places: Places) -> No
         assert "bool" in ended
         for name in ended:
             assert re.fullmatch(forms[name], state[name], re.DOTALL), (name, state[name])
+
+
+class Reply(msgspec.Struct):
+    name: str
+    size: Literal["small", "large"]
+
+
+def test_what_is_generated_is_a_value_of_its_type(places: Places) -> None:
+    engine, server = places
+
+    @sgl.function
+    def typed(s: Any) -> None:
+        s += sgl.user("Which?")
+        s += sgl.assistant(sgl.gen("word", schema=Literal["yes", "no"], max_tokens=20))
+        s += sgl.assistant(sgl.gen("cut", schema=Reply, max_tokens=3))
+
+    openai = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
+    for backend in (engine, server, openai):
+        for stream in (False, True):
+            state = typed.run(backend=backend, temperature=1.5, stream=stream)
+            assert state["word"] in ("yes", "no")
+            with pytest.raises(ProgramError, match=r"test_language.py:\d+: Unreadable: .*cut off; raise max_tokens"):
+                state["cut"]
+
+
+def test_asynchronous_programs_share_an_engine(places: Places) -> None:
+    @sgl.function
+    async def program(s: Any, number: int) -> Any:
+        s += LONG + f"{number}:" + sgl.gen("x", max_tokens=4)
+        s += "|" + sgl.gen("y", max_tokens=4)
+        return await s["x"], await s["y"]
+
+    @sgl.function
+    def alone(s: Any, number: int) -> Any:
+        s += LONG + f"{number}:" + sgl.gen("x", max_tokens=4)
+        s += "|" + sgl.gen("y", max_tokens=4)
+        return s["x"], s["y"]
+
+    async def everything(backend: object) -> list[Any]:
+        runs = [program.run(number, backend=backend, temperature=0) for number in range(40)]
+        return [state.ret_value for state in await asyncio.gather(*runs)]
+
+    expected = [alone.run(number, backend=places[0], temperature=0).ret_value for number in range(40)]
+    for backend in places:
+        assert asyncio.run(everything(backend)) == expected
 
 
 def test_an_engine_certifies(places: Places) -> None:

@@ -1,15 +1,18 @@
 """What programs are written with: the names of `import stemma as sgl`."""
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, overload
 
+from stemma.front.lang.asynchronous import AsyncFunction
 from stemma.front.lang.choices import ChoicesSamplingMethod, token_length_normalized
 from stemma.front.lang.errors import Misuse
 from stemma.front.lang.ir import ExprList, Gen, Node, RoleBegin, RoleEnd, Select, SeparateReasoning, each
 from stemma.front.lang.program import SglFunction, backend_of
 from stemma.front.lang.sampling import Json, Stops
+from stemma.front.lang.schema import shape_of
 from stemma.front.lang.settings import global_config
 
 Expr = Node | str
@@ -18,6 +21,12 @@ _TYPED = (  # what gen_int and gen_string take, in their order
     *"n stop stop_token_ids stop_regex temperature top_p top_k min_p frequency_penalty presence_penalty".split(),
     *"ignore_eos return_logprob logprob_start_len top_logprobs_num return_text_in_logprobs".split(),
 )
+
+
+@overload
+def function(
+    func: Callable[..., Coroutine[Any, Any, Any]], num_api_spec_tokens: int | None = None
+) -> AsyncFunction: ...
 
 
 @overload
@@ -31,9 +40,11 @@ def function(
 
 
 def function(func: Callable[..., Any] | None = None, num_api_spec_tokens: int | None = None) -> object:
-    """Make a program of a Python function, whose first parameter is `s`. With or without brackets."""
+    """Make a program of a function, whose first parameter is `s`; it may be `async`. With or without brackets."""
     if func is None:
-        return lambda func: SglFunction(func, num_api_spec_tokens)
+        return partial(function, num_api_spec_tokens=num_api_spec_tokens)
+    if inspect.iscoroutinefunction(func):
+        return AsyncFunction(func)
     return SglFunction(func, num_api_spec_tokens)
 
 
@@ -61,18 +72,27 @@ def gen(
     choices_method: ChoicesSamplingMethod | None = None,
     regex: str | None = None,
     json_schema: str | Json | None = None,
+    schema: Any = None,
 ) -> Gen | Select:
-    """Let the model go on; the text becomes a variable. What is None is as the run says. With choices: `select`."""
+    """Let the model go on; the text becomes a variable. What is None is as the run says. With choices: `select`.
+
+    With `schema`, a type, the variable is a value of it: pydantic models, msgspec.Structs, dataclasses, list[int], ...
+    """
     options: dict[str, Any] = dict(locals())
-    for other in ("name", "choices", "choices_method"):
+    for other in ("name", "choices", "choices_method", "schema"):
         del options[other]
+    shape = None
+    if schema is not None:
+        if choices or any(options[other] is not None for other in ("dtype", "regex", "json_schema")):
+            raise Misuse("schema is the whole form of an answer; leave out choices, dtype, regex and json_schema")
+        shape = shape_of(schema)
+        options["json_schema"] = shape.schema
     if choices:
         return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)
     if regex is not None:
         re.compile(regex)
-    return Gen(
-        name, {"max_new_tokens": options.pop("max_tokens"), "min_new_tokens": options.pop("min_tokens"), **options}
-    )
+    lengths = {"max_new_tokens": options.pop("max_tokens"), "min_new_tokens": options.pop("min_tokens")}
+    return Gen(name, lengths | options, shape)
 
 
 def gen_int(name: str | None = None, max_tokens: int | None = None, *args: Any, **options: Any) -> Gen | Select:

@@ -15,5 +15,9 @@ class BackendError(StemmaError, RuntimeError):
     """A backend refused a request, or has gone. RuntimeError too, since SGLang raises that."""
 
 
+class Unreadable(StemmaError, ValueError):
+    """An answer that is no value of the type it was asked for."""
+
+
 class StopTracing(Exception):
     """A traced program came to what only a run can tell. Caught by the tracer."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.errors import ProgramError
@@ -23,9 +24,11 @@ from stemma.front.lang.ir import (
     VarScopeEnd,
     each,
 )
+from stemma.front.lang.picture import Deed, Track
 from stemma.front.lang.place import program_line
 from stemma.front.lang.reasoning import thinking_and_answer
 from stemma.front.lang.sampling import Json, Sampling
+from stemma.front.lang.schema import Shape
 from stemma.front.lang.transcript import Transcript
 
 _SLOW = (Gen, Select, CommitLazy)  # these wait for a backend
@@ -42,9 +45,9 @@ class Value:
     meta: object = None
     is_done: bool = False
 
-    def settle(self, content: object, meta: object = None) -> None:
+    def settle(self, content: object, meta: object = None, text: str | None = None) -> None:
         self.content, self.meta, self.is_done = content, meta, True
-        self.text = content if isinstance(content, str) else str(content)
+        self.text = str(content) if text is None else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Executor:
         self.sampling = sampling
         self.is_streaming = is_streaming
         self.fork_start = len(transcript.text)
+        self.track = Track()
         self._transcript = transcript
         self._uses_thread = uses_thread
         self._variables = variables or {}
@@ -85,6 +89,7 @@ class Executor:
         self._error_line = ""
         self._runner: int | None = None  # thread in which the program itself runs, if not the reader's
         self._changed = threading.Condition(threading.RLock())
+        self._calls: list[tuple[Callable[[], bool], Callable[[], None]]] = []  # to be made when something is there
 
     # The program's side.
 
@@ -112,11 +117,16 @@ class Executor:
 
     def fork(self, size: int) -> "list[Executor]":
         """Branches that begin with all there is; their common text is computed once, before they start."""
-        if size > 1 and self.text():
+        self.sync()
+        if size > 1 and self._transcript.text:
             self.submit(CommitLazy())
+        return self.branches(size)
+
+    def branches(self, size: int) -> "list[Executor]":
+        """The same, of a text that need not be computed first."""
         self.sync()
         self._raise_failure()
-        return [
+        children = [
             Executor(
                 self.backend,
                 self.sampling,
@@ -127,6 +137,8 @@ class Executor:
             )
             for _ in range(size)
         ]
+        self.track.children += [child.track for child in children]
+        return children
 
     def run_here(self) -> None:
         """The program runs in this thread from now on, and readers elsewhere wait for its end."""
@@ -134,11 +146,12 @@ class Executor:
 
     def end(self, error: BaseException | None = None) -> None:
         """The program has ended; nothing more will be submitted."""
+        self.track.joined = perf_counter()
         with self._changed:
             self._runner = None
             if error is not None and self._error is None:
                 self._error, self._error_line = error, "the program"
-            self._changed.notify_all()
+            self._tell()
 
     # The reader's side.
 
@@ -180,6 +193,16 @@ class Executor:
             self._raise_failure()
             raise KeyError(name)  # its scope was not closed
         return value
+
+    def call_when(self, name: str | None, call: Callable[[], None]) -> None:
+        """Call it, in whatever thread, once a variable is done, or never will be; without a name, once all is done."""
+
+        def is_there() -> bool:
+            return name is not None and name in self._variables and self._variables[name].is_done
+
+        with self._changed:
+            self._calls.append((is_there, call))
+            self._tell()
 
     def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
         """New text of the program, or of one variable, with the meta_info so far, until its end.
@@ -230,11 +253,11 @@ class Executor:
             with self._changed:
                 if not self._steps:
                     self._is_busy = False
-                    self._changed.notify_all()
+                    self._tell()
                     return
                 step = self._steps.popleft()
             try:
-                self._execute(step)
+                self._timed(step)
             except Exception as error:
                 self._fail(error, step.line)
                 return
@@ -248,16 +271,25 @@ class Executor:
             self._error, self._error_line = error, line
             self._steps.clear()
             self._is_busy = False
-            self._changed.notify_all()
+            self._tell()
+
+    def _timed(self, step: Step) -> None:
+        if not isinstance(step.node, _SLOW):
+            self._execute(step)
+            return
+        began, value = perf_counter(), step.value or Value()
+        try:
+            self._execute(step)
+        finally:
+            self.track.deeds.append(Deed(step.node, step.line, began, perf_counter(), value.text, value.meta))
 
     def _execute(self, step: Step) -> None:
         transcript = self._transcript
         match step.node:
             case ConstantText(text=text):
                 self._say(text)
-            case Gen(options=options):
-                sampling = self.sampling.overridden(options).stopped_by(transcript.template.stop_str)
-                self._generate(sampling, step.value or Value())
+            case Gen() as node:
+                self._generate(node, step.value or Value())
             case Select(choices=choices, temperature=temperature, method=method):
                 decision = self.backend.select(transcript, choices, temperature, method)
                 self._say(decision.decision, step.value, decision.meta_info)
@@ -273,7 +305,7 @@ class Executor:
                 start, value = self._scopes.pop(name)
                 with self._changed:
                     value.settle(transcript.text[start:])
-                    self._changed.notify_all()
+                    self._tell()
             case SeparateReasoning(model_type=kind, name=name):
                 if name is not None and not self.is_streaming:
                     self._separate(kind, name)
@@ -285,27 +317,28 @@ class Executor:
             self._transcript.text += text
             if value is not None:
                 value.settle(text, meta)
-            self._changed.notify_all()
+            self._tell()
 
-    def _generate(self, sampling: Sampling, value: Value) -> None:
+    def _generate(self, node: Gen, value: Value) -> None:
         transcript = self._transcript
-        if not self.is_streaming or sampling.n > 1:
+        sampling = self.sampling.overridden(node.options).stopped_by(transcript.template.stop_str)
+        text: str | list[str]
+        meta: Json | list[Json] = {}
+        if self.is_streaming and sampling.n == 1:
+            for text, meta in self.backend.generate_stream(transcript, sampling):
+                with self._changed:
+                    transcript.text += text
+                    value.text += text
+                    value.meta = meta
+                    self._tell()
+            text, new = value.text, ""
+        else:
             text, meta = self.backend.generate(transcript, sampling)
-            with self._changed:
-                transcript.text += text if isinstance(text, str) else text[0]
-                value.settle(text, meta)
-                self._changed.notify_all()
-            return
-        last: Json = {}
-        for text, last in self.backend.generate_stream(transcript, sampling):
-            with self._changed:
-                transcript.text += text
-                value.text += text
-                value.meta = last
-                self._changed.notify_all()
+            new = text if isinstance(text, str) else text[0]
         with self._changed:
-            value.settle(value.text, last)
-            self._changed.notify_all()
+            transcript.text += new
+            value.settle(_content(node.shape, text, meta), meta, text if isinstance(text, str) else None)
+            self._tell()
 
     def _separate(self, kind: str | None, name: str) -> None:
         """Keep the thoughts of a variable apart from its answer, which alone stays in the text."""
@@ -325,9 +358,20 @@ class Executor:
     def _wait(self, is_there: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
         """Until it is there, or never will be. False when the time was over first."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: is_there() or self._error is not None or self._is_settled(), timeout_seconds
-            )
+            return self._changed.wait_for(partial(self._is_over, is_there), timeout_seconds)
+
+    def _is_over(self, is_there: Callable[[], bool]) -> bool:
+        return is_there() or self._error is not None or self._is_settled()
+
+    def _tell(self) -> None:
+        """Something has changed. The lock is held."""
+        self._changed.notify_all()
+        waiting, self._calls = self._calls, []
+        for is_there, call in waiting:
+            if self._is_over(is_there):
+                call()
+            else:
+                self._calls.append((is_there, call))
 
     def _has_news(self, value: Value | None, told: int) -> bool:
         text = self._transcript.text if value is None else value.text
@@ -336,3 +380,12 @@ class Executor:
     def _raise_failure(self) -> None:
         if self._error is not None:
             raise self.failure() from self._error
+
+
+def _content(shape: Shape | None, text: str | list[str], meta: Json | list[Json]) -> object:
+    """What a variable is. Raises Unreadable when the text is no value of its type."""
+    if shape is None:
+        return text
+    texts, metas = [text] if isinstance(text, str) else text, [meta] if isinstance(meta, dict) else meta
+    values = [shape.value(*answer) for answer in zip(texts, metas, strict=True)]
+    return values[0] if isinstance(text, str) else values

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from stemma.front.lang.choices import ChoicesSamplingMethod
+from stemma.front.lang.schema import Shape
 
 _ids = count()
 
@@ -52,6 +53,7 @@ class ConstantText(Node):
 class Gen(Node):
     name: str | None
     options: Mapping[str, object]  # sampling, as far as the program settles it
+    shape: Shape | None = None  # of the variable, when that is no text
 
 
 @dataclass(eq=False, slots=True)

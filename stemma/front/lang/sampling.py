@@ -67,17 +67,17 @@ class Sampling:
         """What stands beside them."""
         return {name: value for name in _BESIDE if (value := getattr(self, name)) is not None}
 
-    def openai(self, length_name: str) -> Json:
+    def openai(self, length_name: str, is_chat: bool) -> Json:
         """The fields of an OpenAI request. Raises BackendError for what that API cannot say."""
-        unsaid = [name for name in ("regex", "json_schema", "dtype", "return_logprob") if getattr(self, name)]
-        if unsaid:
-            raise BackendError(f"{unsaid[0]} cannot be asked of the OpenAI backend; leave it out")
+        asked = [name for name in ("regex", "dtype", "return_logprob", "json_schema") if getattr(self, name)]
+        if asked and (asked[0] != "json_schema" or not is_chat):
+            raise BackendError(f"{asked[0]} cannot be asked of the OpenAI backend; leave it out")
         shared = ("n", "temperature", "top_p", "frequency_penalty", "presence_penalty")
         return {
             length_name: self.max_new_tokens,
             "stop": [*strings(self.stop)] or None,
             **{name: getattr(self, name) for name in shared},
-        }
+        } | (_response_format(self.json_schema) if asked else {})
 
 
 NAMES = tuple(each.name for each in fields(Sampling))
@@ -87,6 +87,12 @@ _BESIDE = NAMES[NAMES.index("return_logprob") : NAMES.index("dtype")]
 
 def strings(given: Stops) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _response_format(schema: str | Json | None) -> Json:
+    schema = json.loads(schema) if isinstance(schema, str) else schema
+    named = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def form_of(dtype: type | str) -> tuple[str, tuple[str, ...]]:

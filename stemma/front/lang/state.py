@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from stemma.front.lang.errors import Misuse
 from stemma.front.lang.executor import Value
 from stemma.front.lang.ir import ConstantText, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
+from stemma.front.lang.picture import Track, svg
 
 Expr = Node | str
 JoinMode = Literal["gather_variable", "concate_and_append"]
@@ -19,6 +20,7 @@ class Branch(Protocol):
     """One branch of a program: an Executor, or a Recorder while it is traced."""
 
     fork_start: int
+    track: Track
 
     def submit(self, expr: Expr) -> None: ...
     def set_var(self, name: str, content: object) -> None: ...
@@ -34,16 +36,11 @@ class Branch(Protocol):
     def end(self) -> None: ...
 
 
-class ProgramState:
-    """The state of a program, or of one of its branches.
-
-    Writing (`+=`, roles) does not wait for a model; reading waits until what is read is there. What
-    failed raises ProgramError, with the program's line, where it is read.
-    """
+class Speaker:
+    """What writes to a branch of a program: `+=` and turns. It never waits for a model."""
 
     def __init__(self, branch: Branch):
         self.stream_executor = branch
-        self.ret_value: Any = None  # what the program returned
 
     def __iadd__(self, expr: Expr) -> Self:
         if expr is None:
@@ -71,6 +68,41 @@ class ProgramState:
             yield
         finally:
             self.stream_executor.submit(VarScopeEnd(name))
+
+    def set_var(self, name: str, value: object) -> None:
+        self.stream_executor.set_var(name, value)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.set_var(name, value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.stream_executor.names()
+
+    def _turn(self, role: str, expr: Expr | None) -> Any:
+        if expr is None:
+            return self._turn_context(role)
+        self.stream_executor.submit(RoleBegin(role) + expr + RoleEnd(role))
+        return None
+
+    @contextmanager
+    def _turn_context(self, role: str) -> Iterator[None]:
+        self.stream_executor.submit(RoleBegin(role))
+        try:
+            yield
+        finally:
+            self.stream_executor.submit(RoleEnd(role))
+
+
+class ProgramState(Speaker):
+    """The state of a program, or of one of its branches.
+
+    Writing (`+=`, roles) does not wait for a model; reading waits until what is read is there. What
+    failed raises ProgramError, with the program's line, where it is read.
+    """
+
+    def __init__(self, branch: Branch):
+        super().__init__(branch)
+        self.ret_value: Any = None  # what the program returned
 
     def fork(self, size: int = 1, position_ids_offset: list[int] | None = None) -> "ProgramStateGroup":
         """Branches that begin with everything so far and share it. Raises ProgramError when that has failed."""
@@ -106,9 +138,6 @@ class ProgramState:
         """Raises KeyError when the program has no such variable."""
         return self.stream_executor.value(name).content
 
-    def set_var(self, name: str, value: object) -> None:
-        self.stream_executor.set_var(name, value)
-
     def get_meta_info(self, name: str, timeout: float | None = None) -> Any:
         """What the backend told about a generation. Raises TimeoutError after so many seconds."""
         return self.stream_executor.value(name, timeout).meta
@@ -126,39 +155,51 @@ class ProgramState:
         while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
             yield part if return_meta_data and var_name is not None else part[0]
 
+    def visualize(self) -> str:
+        """SVG of what has run: branches, what each waited for and how long, what was found in the cache."""
+        self.sync()
+        return svg(self.stream_executor.track)
+
     def __getitem__(self, name: str) -> Any:
         return self.get_var(name)
-
-    def __setitem__(self, name: str, value: object) -> None:
-        self.set_var(name, value)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.stream_executor.names()
 
     def __repr__(self) -> str:
         return f"ProgramState({self.text()})"
 
-    def _turn(self, role: str, expr: Expr | None) -> Any:
-        if expr is None:
-            return self._turn_context(role)
-        self.stream_executor.submit(RoleBegin(role) + expr + RoleEnd(role))
-        return None
 
-    @contextmanager
-    def _turn_context(self, role: str) -> Iterator[None]:
-        self.stream_executor.submit(RoleBegin(role))
-        try:
-            yield
-        finally:
-            self.stream_executor.submit(RoleEnd(role))
+S = TypeVar("S", bound=Speaker)
 
 
-class ProgramStateGroup:
+class Branches(Generic[S]):
     """The branches of a fork."""
 
-    def __init__(self, states: list[ProgramState], parent: ProgramState):
+    def __init__(self, states: list[S], parent: S):
         self.states = states
         self.parent = parent
+
+    def __getitem__(self, index: int) -> S:
+        return self.states[index]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __iter__(self) -> Iterator[S]:
+        return iter(self.states)
+
+    def __iadd__(self, other: Expr | Sequence[Expr] | Callable[[int], Expr]) -> Self:
+        """Say something in every branch: the same, one thing each, or what a function of the index returns."""
+        if isinstance(other, list | tuple) and len(other) != len(self.states):
+            raise ValueError(f"{len(other)} expressions for {len(self.states)} branches")
+        for index, state in enumerate(self.states):
+            if isinstance(other, Node | str):
+                state.__iadd__(other)
+            else:
+                state.__iadd__(other(index) if callable(other) else other[index])
+        return self
+
+
+class ProgramStateGroup(Branches[ProgramState]):
+    """The branches of a fork, which can be joined."""
 
     def join(self, mode: JoinMode = "gather_variable") -> None:
         """Give the parent what the branches made: each new variable as a list, or their text.
@@ -181,28 +222,6 @@ class ProgramStateGroup:
             raise ValueError(f"join has the modes gather_variable and concate_and_append, not {mode!r}")
         for state in self.states:
             state.stream_executor.end()
-
-    def __getitem__(self, index: int) -> ProgramState:
-        return self.states[index]
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def __iter__(self) -> Iterator[ProgramState]:
-        return iter(self.states)
-
-    def __iadd__(self, other: Expr | Sequence[Expr] | Callable[[int], Expr]) -> Self:
-        """Say something in every branch: the same, one thing each, or what a function of the index returns."""
-        if isinstance(other, list | tuple) and len(other) != len(self.states):
-            raise ValueError(f"{len(other)} expressions for {len(self.states)} branches")
-        for index, state in enumerate(self.states):
-            if isinstance(other, Node | str):
-                state += other
-            elif callable(other):
-                state += other(index)
-            else:
-                state += other[index]
-        return self
 
 
 def first_or_full(parts: Iterator[tuple[str, object]]) -> Iterator[tuple[str, object]]:

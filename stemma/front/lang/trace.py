@@ -22,6 +22,7 @@ from stemma.front.lang.ir import (
     VarScopeEnd,
     each,
 )
+from stemma.front.lang.picture import Track
 from stemma.front.lang.state import ProgramState
 from stemma.front.lang.templates import ChatTemplate
 from stemma.front.lang.transcript import Transcript
@@ -36,6 +37,7 @@ class Recorder:
         self.nodes: list[Node] = []
         self.last_node = last_node
         self.fork_start = 0
+        self.track = Track()  # nothing was done
         self._template = template
         self._stops_at_fork = stops_at_fork
         self._variables: dict[str, object] = {}

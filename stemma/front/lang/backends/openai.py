@@ -77,7 +77,7 @@ class OpenAI(BaseBackend):
                 yield text or "", {"id": chunk.id, "finish_reason": choice.finish_reason}
 
     def _create(self, transcript: Transcript, sampling: Sampling, **options: Any) -> Any:
-        fields = {**sampling.openai(self._length_name()), **options, "model": self._model_name}
+        fields = {**sampling.openai(self._length_name(), self._is_chat), **options, "model": self._model_name}
         if not self._is_chat:
             return self._client.completions.create(prompt=transcript.text, **fields)
         if transcript.role != "assistant" or len(transcript.text) != transcript.turn_start:

@@ -125,5 +125,10 @@ def test_types_become_patterns() -> None:
     with pytest.raises(RuntimeError, match="dtype"):
         Sampling(dtype="complex").native()
     with pytest.raises(BackendError, match="regex"):
-        Sampling(regex="a").openai("max_tokens")
-    assert Sampling(max_new_tokens=5).openai("max_tokens")["max_tokens"] == 5
+        Sampling(regex="a").openai("max_tokens", is_chat=True)
+    assert Sampling(max_new_tokens=5).openai("max_tokens", is_chat=True)["max_tokens"] == 5
+    schema = Sampling(json_schema='{"type": "object"}')
+    asked: Any = schema.openai("max_tokens", is_chat=True)["response_format"]
+    assert asked["json_schema"]["schema"] == {"type": "object"}
+    with pytest.raises(BackendError, match="json_schema"):
+        schema.openai("max_tokens", is_chat=False)
