@@ -11,11 +11,15 @@ import stemma
 from stemma.front.lang.settings import global_config
 from tests.architecture.source import ROOT
 
-SAID = {  # by each example, whatever the model says
+SAID = {  # by each example, whatever the model says; of tools and extraction, what it says rightly
+    "agent": "The weather in Paris is rainy with 12 degrees.",
     "chat": "found in the cache:",
+    "extraction": "31: Camila Stone, teacher in Oslo",
     "few_shot": "What is 7 + 10?",
     "judge": "Is grass green?",
+    "retrieval": "What is the null page?",
     "self_consistency": " x ",
+    "skeleton_of_thought": "- Mayor: The mayor of Fernhill is Otto Brambly.",
     "streaming": "Tell me a short story about a fox.",
     "tree_of_thought": "answer:",
 }
@@ -49,9 +53,11 @@ def code_of(page: Path) -> str:
     return "\n".join(lines)
 
 
-def test_the_page_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(global_config, "default_backend", None)
+    monkeypatch.chdir(tmp_path)
     exec(compile(code_of(PAGE), str(PAGE), "exec"), {})
     said = capsys.readouterr().out
     assert "{'role': 'user', 'content': 'What is 17 + 25?'}" in said and "'type'" in said
+    assert "32 " in said and "<svg" in (tmp_path / "tips.svg").read_text()
     assert re.search(r"ProgramError .*language.md:\d+: Misfit: .*temperature", said)
