@@ -18,16 +18,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+SENDING_TURNS = 4  # of the event loop, until tokens that were pushed are written to their sockets
 HALF = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A prompt that waits for a library; `push` takes the tokens of its answer as they come, from any thread."""
+    """A prompt that waits for a library; `push` takes the tokens of its answer as they come, from any thread.
+
+    `sent` waits until what was pushed, of all jobs, is on its way.
+    """
 
     prompt: list[int]
     max_tokens: int
     push: Callable[[Sequence[int]], None]
+    sent: Callable[[], None]
 
 
 Jobs = queue.Queue[Job]
@@ -78,7 +83,16 @@ def serve(port: int, decode: Callable[[list[int]], str], run: Callable[[Jobs], N
         def push(tokens: Sequence[int]) -> None:
             loop.call_soon_threadsafe(heard.put_nowait, tokens)
 
-        jobs.put(Job(prompt, max_tokens, push))
+        def sent() -> None:
+            done = threading.Event()
+
+            def later(turns: int) -> None:
+                done.set() if not turns else loop.call_soon(later, turns - 1)
+
+            loop.call_soon_threadsafe(later, SENDING_TURNS)
+            done.wait()
+
+        jobs.put(Job(prompt, max_tokens, push, sent))
         while len(text.tokens) < max_tokens:
             choice = {"index": 0, "text": text.add(await heard.get())}
             usage = {"prompt_tokens": len(prompt), "completion_tokens": len(text.tokens)}

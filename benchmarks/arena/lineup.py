@@ -47,7 +47,14 @@ LINEUP = {
             never=("prefix",),
         ),
         Contender(name="llama.cpp", recipe="llama_cpp", once=("serve",), never=("prefix",)),
-        Contender(name="llama.cpp-q8_0", recipe="llama_cpp", weights="q8_0", settings={"FORMAT": "q8_0"}, once=MIXED),
+        Contender(
+            name="llama.cpp-q8_0",
+            recipe="llama_cpp",
+            weights="q8_0",
+            settings={"FORMAT": "q8_0"},
+            once=("serve",),
+            never=("prefix",),
+        ),
         Contender(
             name="llama.cpp-q4_0",
             recipe="llama_cpp",
