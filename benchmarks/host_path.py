@@ -41,6 +41,7 @@ from stemma.core.wire.codec import decode_from_engine, encode
 from stemma.core.wire.zmq import ZmqEngineChannel, new_address
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
+from stemma.device.ops.table import ops_of
 from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch
 from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
@@ -123,6 +124,7 @@ class Device:
         pool = KVPool(spec, cache.pages, cache.page_size, torch.bfloat16)
         self._attention = ATTENTION["paged"](spec, pool, "portable")
         self._rows = RowTable(rows, CONTEXT, cache.page_size, VOCAB_SIZE)
+        self._ops = ops_of("portable")
         self._inputs = watch.times("inputs", self._inputs_of)
         self._answer = watch.times("device", self._answer_to)
         self._results = watch.times("results", self._results_of)
@@ -134,9 +136,10 @@ class Device:
 
     def _inputs_of(self, plan: StepPlan) -> Places:
         parts = self._rows.apply(plan)
-        forward_batch(parts, self._rows, self._attention)
+        found = self._ops.inputs(parts.table_N4, self._rows.tables, plan.tokens)
+        forward_batch(found, parts, self._rows, self._attention)
         drawn = drawn_places(parts)
-        asked_at(parts, drawn)
+        asked_at(found, drawn)
         return drawn
 
     def _answer_to(self, drawn: Places) -> Verdict:

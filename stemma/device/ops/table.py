@@ -14,10 +14,12 @@ from torch import Tensor
 from stemma.core.base.registry import Registry
 from stemma.core.config.engine import Kernels
 from stemma.device.ops.cpu.library import load
+from stemma.device.ops.inputs import Inputs, Ints, Tables
 from stemma.device.ops.matrix import Matrix
 
 _REFERENCE = "stemma.device.ops.reference"
 _PLACES = {
+    "inputs": f"{_REFERENCE}.inputs:inputs",
     "lay": f"{_REFERENCE}.linear:lay",
     "embed": f"{_REFERENCE}.linear:embed",
     "take": f"{_REFERENCE}.take:take",
@@ -34,6 +36,7 @@ _NATIVE = "stemma.device.ops.cpu.bodies"
 class Ops:
     """The bodies in use, chosen once at start. A matrix is laid by the same that read it."""
 
+    inputs: Callable[[Ints, Tables, int], Inputs]
     lay: Callable[[Matrix, int, Tensor], None]
     embed: Callable[[Tensor, Matrix], Tensor]
     take: Callable[[Tensor, Tensor], Tensor]

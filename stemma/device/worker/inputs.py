@@ -12,7 +12,8 @@ from torch import Tensor
 from stemma.core.types.step import StepPlan
 from stemma.device.attention.backend import AttentionBackend, Spans
 from stemma.device.layers.batch import ForwardBatch
-from stemma.device.worker.rows import Ints, Parts, RowTable
+from stemma.device.ops.inputs import Inputs, Ints
+from stemma.device.worker.rows import Parts, RowTable
 
 
 class Places(NamedTuple):
@@ -43,25 +44,12 @@ def scored_places(plan: StepPlan, rows: RowTable) -> Places:
     return Places(*np.array(found, np.int64).reshape(-1, 3).T)
 
 
-def forward_batch(parts: Parts, rows: RowTable, attention: AttentionBackend) -> ForwardBatch:
+def forward_batch(inputs: Inputs, parts: Parts, rows: RowTable, attention: AttentionBackend) -> ForwardBatch:
     """The tokens of the plan's rows side by side, in its order."""
-    size, count_N = rows.page_size, parts.end_N - parts.start_N
-    row_T = parts.row_N.repeat(count_N)
-    position_T = np.arange(len(row_T)) - _zero_at(parts).repeat(count_N)
-    page_T, offset_T = np.divmod(position_T, size)
-    return ForwardBatch(
-        tokens_T=torch.from_numpy(rows.tokens_RC[row_T, position_T].astype(np.int64)),
-        positions_T=torch.from_numpy(position_T),
-        slots_T=torch.from_numpy(rows.pages_RP[row_T, page_T] * size + offset_T),
-        attention=attention.plan(Spans(parts.start_N, count_N, parts.row_N, rows.pages_RP)),
-    )
+    spans = Spans(parts.start_N, parts.count_N, parts.row_N, rows.pages_RP)
+    return ForwardBatch(inputs.tokens_T, inputs.positions_T, inputs.slots_T, attention.plan(spans))
 
 
-def asked_at(parts: Parts, places: Places) -> Tensor:
+def asked_at(inputs: Inputs, places: Places) -> Tensor:
     """Which of the step's tokens are followed by these places."""
-    return torch.from_numpy(_zero_at(parts)[places.part_S] + places.position_S - 1)
-
-
-def _zero_at(parts: Parts) -> Ints:
-    """Where position 0 of each row would stand among the step's tokens."""
-    return (parts.end_N - parts.start_N).cumsum() - parts.end_N
+    return torch.from_numpy(inputs.zero_N[places.part_S] + places.position_S - 1)

@@ -19,9 +19,10 @@ class PendingStep:
 
     def wait(self) -> tuple[RowResult, ...]:
         """A result for each row of the plan, in its order."""
-        results = [RowResult(part.row) for part in self.plan.rows]
+        results: dict[int, RowResult] = {}
         prompts: dict[int, list[Logprob]] = {}
         faults: dict[int, str] = {}
+        rows = self.plan.rows
         for verdict in self.scored:
             for part, token, score in _landed(verdict, faults):
                 if score is not None:
@@ -29,13 +30,13 @@ class PendingStep:
         for verdict in self.drawn:
             for part, token, score in _landed(verdict, faults):
                 logprobs = () if score is None else (as_logprob(token, score),)
-                results[part] = RowResult(results[part].row, (token,), logprobs)
+                results[part] = RowResult(rows[part].row, (token,), logprobs)
         for part, found in prompts.items():
-            drawn = results[part]
+            drawn = results.get(part) or RowResult(rows[part].row)
             results[part] = RowResult(drawn.row, drawn.tokens, drawn.logprobs, tuple(found))
         for part, fault in faults.items():
-            results[part] = RowResult(results[part].row, fault=fault)
-        return tuple(results)
+            results[part] = RowResult(rows[part].row, fault=fault)
+        return tuple(results.get(part) or RowResult(row.row) for part, row in enumerate(rows))
 
 
 def _landed(verdict: Verdict, faults: dict[int, str]) -> list[tuple[int, int, Score | None]]:

@@ -6,6 +6,7 @@ seen yet: at a depth of 2 step N + 1 is planned before the token that step N dra
 Shapes: R rows, C positions of a context, P pages of one, N rows of a plan, S places
 """
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,8 +20,8 @@ from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import RowPlan, Seat, StepPlan
+from stemma.device.ops.inputs import Ints, Tables
 
-Ints = NDArray[np.int64]
 Ids = NDArray[np.int32]
 
 
@@ -39,10 +40,12 @@ class Row:
 
 
 class Parts(NamedTuple):
-    """The rows of a plan, as columns."""
+    """The rows of a plan, and their columns."""
 
+    table_N4: Ints  # row, start, count, draws
     row_N: Ints
     start_N: Ints
+    count_N: Ints
     end_N: Ints
     draws_N: NDArray[np.bool_]
 
@@ -56,8 +59,8 @@ class RowTable:
     def __init__(self, rows: int, context: int, page_size: int, vocab_size: int):
         self.page_size = page_size
         self.tokens_RC = np.zeros((rows, context + 1), np.int32)  # one may be drawn at the end of the context
-        self._tokens_RC = torch.from_numpy(self.tokens_RC)  # the same memory
         self.pages_RP = np.zeros((rows, ceil_div(context, page_size) + 1), np.int64)
+        self.tables = Tables(torch.from_numpy(self.tokens_RC), torch.from_numpy(self.pages_RP), page_size)
         self.known_R = np.zeros(rows, np.int64)  # tokens
         self.paged_R = np.zeros(rows, np.int64)  # pages
         self.prompt_R = np.zeros(rows, np.int64)  # where the answer begins
@@ -83,7 +86,7 @@ class RowTable:
 
     def remember(self, row_S: Ints, position_S: Ints, tokens_S: Tensor) -> None:
         """Put tokens at positions and forget what came after them."""
-        self._tokens_RC[torch.from_numpy(row_S), torch.from_numpy(position_S)] = tokens_S.int()
+        self.tables.tokens_RC[torch.from_numpy(row_S), torch.from_numpy(position_S)] = tokens_S.int()
         self.known_R[row_S] = position_S + 1
 
     def _sit(self, seat: Seat) -> None:
@@ -121,7 +124,7 @@ class RowTable:
             self.known_R[row] = start + len(tokens)
 
     def _check(self, plan: StepPlan, parts: Parts) -> None:
-        row_N, start_N, end_N, draws_N = parts
+        _, row_N, start_N, _, end_N, draws_N = parts
         known_N, room_N = self.known_R[row_N], self.paged_R[row_N] * self.page_size
         asks_early_N = draws_N & (end_N < self.prompt_R[row_N])
         if ((start_N < end_N) & (end_N <= known_N) & (end_N <= room_N) & ~asks_early_N).all():
@@ -140,9 +143,10 @@ class RowTable:
 
 
 def _columns(plan: StepPlan) -> Parts:
-    table = np.array([(part.row, part.start, part.count, part.samples) for part in plan.rows], np.int64)
-    row_N, start_N, count_N, draws_N = table.reshape(-1, 4).T.copy()
-    return Parts(row_N, start_N, start_N + count_N, draws_N.astype(np.bool_))
+    words = array("q", [word for part in plan.rows for word in (part.row, part.start, part.count, part.samples)])
+    table_N4 = np.frombuffer(words, np.int64).reshape(-1, 4)
+    row_N, start_N, count_N, draws_N = table_N4.T
+    return Parts(table_N4, row_N, start_N, count_N, start_N + count_N, draws_N != 0)
 
 
 def _ids(ids: Iterable[int]) -> Ids:

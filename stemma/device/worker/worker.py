@@ -17,6 +17,8 @@ from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
 from stemma.device.ops.cpu.library import load
+from stemma.device.ops.inputs import Inputs
+from stemma.device.ops.table import ops_of
 from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch, scored_places
 from stemma.device.worker.native_sampler import NativeSampler
 from stemma.device.worker.passes import passes_of
@@ -40,6 +42,7 @@ class Worker:
         pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
         self._attention = ATTENTION[device.attention](config.model, pool, device.kernels)
         self._rows = RowTable(config.schedule.max_running, config.context, cache.page_size, config.model.vocab_size)
+        self._inputs = ops_of(device.kernels).inputs
         self._sampler: Sampler = (
             NativeSampler(load(device.kernels), self._rows, config.seed)
             if device.is_native
@@ -61,17 +64,18 @@ class Worker:
 
     def _computed(self, plan: StepPlan, parts: Parts, masks: Callable[[], Masks]) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
-        self._passes.forward(forward_batch(parts, self._rows, self._attention))
-        draws = self._judged(parts, drawn_places(parts), partial(self._sampler.drawn, masks=masks()))
+        inputs = self._inputs(parts.table_N4, self._rows.tables, plan.tokens)
+        self._passes.forward(forward_batch(inputs, parts, self._rows, self._attention))
+        draws = self._judged(inputs, drawn_places(parts), partial(self._sampler.drawn, masks=masks()))
         for verdict in draws:
             self._rows.remember(verdict.places.row_S, verdict.places.position_S, verdict.tokens_S)
-        scores = self._judged(parts, scored_places(plan, self._rows), self._sampler.scored)
+        scores = self._judged(inputs, scored_places(plan, self._rows), self._sampler.scored)
         return PendingStep(plan, draws, scores)
 
-    def _judged(self, parts: Parts, places: Places, judge: Judge) -> list[Verdict]:
+    def _judged(self, inputs: Inputs, places: Places, judge: Judge) -> list[Verdict]:
         """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""
         verdicts = []
         for at in range(0, len(places.row_S), HEAD_ROWS):
             few = places.slice(at, at + HEAD_ROWS)
-            verdicts.append(judge(few, self._passes.logits(asked_at(parts, few))))
+            verdicts.append(judge(few, self._passes.logits(asked_at(inputs, few))))
         return verdicts

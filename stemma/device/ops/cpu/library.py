@@ -74,6 +74,7 @@ class Library:
         self.opened = ctypes.CDLL(str(build(kernels)))
         self.calls = 0  # made from Python so far
         self.replay = Function(self, "replay", "pnpnp")
+        self.inputs = Function(self, "inputs", "pppppnpnpnn")
         self.lay = self._formats("lay", "ppnnnt")
         self.embed = self._formats("embed", "ppprnt")
         self.take = Function(self, "take", "ppprnt")

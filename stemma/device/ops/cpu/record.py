@@ -32,6 +32,7 @@ class Recording:
     """What was written down. One thread replays it at a time."""
 
     def __init__(self, library: Library, recorder: "Recorder", code: Callable[[], Tensor]):
+        self.most_rows = recorder.rows
         self.calls = recorder.calls
         self.bytes = sum(store.nbytes for store in recorder.memory)  # between the calls, for the most rows
         self._library = library
@@ -41,6 +42,8 @@ class Recording:
 
     def replay(self, rows: int, inputs: Sequence[Tensor]) -> None:
         """Make the calls. `inputs` are shaped like those that were recorded, but for their number of rows."""
+        if rows > self.most_rows:
+            raise Bug(f"{rows} rows are replayed where memory is for {self.most_rows}")
         symbols = torch.tensor((rows, *(tensor.data_ptr() for tensor in inputs)))
         self._library.replay(
             self._words.data_ptr(), len(self._words), self._patches.data_ptr(), len(self._patches), symbols.data_ptr()
@@ -56,7 +59,7 @@ class Recorder:
         self.patches: list[tuple[int, int, int]] = []
         self.memory: list[Any] = []
         self._free: list[Any] = []
-        self._rows = rows
+        self.rows = rows
         self._inputs = inputs
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -79,8 +82,8 @@ class Recorder:
         self.words += (function.replayed, len(arguments))
         for kind, argument in zip(function.kinds, arguments, strict=True):
             if kind == "r":
-                if argument != self._rows:
-                    raise Bug(f"{function.name} is recorded for {argument} rows where a step has {self._rows}")
+                if argument != self.rows:
+                    raise Bug(f"{function.name} is recorded for {argument} rows where a step has {self.rows}")
                 self.patches.append((len(self.words), _ROWS, 0))
             elif kind == "p" and argument:
                 self._note_input(int(argument))

@@ -24,8 +24,8 @@ from tests.unit.device.worker.prefix_model import Asked, Host
 pytestmark = pytest.mark.skipif(not NATIVE, reason="no C++ compiler: nothing native to record")
 
 
-def test_a_steady_step_makes_four_calls() -> None:
-    """Attention's plan, the forward pass, the head, the draw: for any number of rows and layers."""
+def test_a_steady_step_makes_five_calls() -> None:
+    """The inputs, attention's plan, the forward pass, the head, the draw: for any number of rows and layers."""
     worker = Worker(engine_config(embedded_model_path(), 64, dtype="bfloat16", body=NATIVE[0]))
     sampling = [SamplingParams(temperature=0), SamplingParams(top_p=0.9, sampling_seed=1), SamplingParams(top_k=5)]
     seats = tuple(
@@ -36,7 +36,7 @@ def test_a_steady_step_makes_four_calls() -> None:
     before = load(NATIVE[0].kernels).calls
     for step in range(2, 12):
         worker.step(StepPlan(step=step, rows=tuple(RowPlan(row, step, 1, (), True) for row in range(3))))
-    assert load(NATIVE[0].kernels).calls - before == 10 * 4
+    assert load(NATIVE[0].kernels).calls - before == 10 * 5
 
 
 @pytest.mark.parametrize("body", NATIVE, ids=str)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stemma.core.base.errors import Bug
 from stemma.core.config.quant import Format
 from stemma.device.ops.cpu.library import Library, load
 from stemma.device.ops.cpu.record import CannotRecord, Recording, record
@@ -68,6 +69,13 @@ def test_one_call_from_python(library: Library, ops: Ops) -> None:
     before = library.calls
     recording.replay(3, [x])
     assert library.calls == before + 1
+
+
+def test_more_rows_than_there_is_memory_for(library: Library, ops: Ops) -> None:
+    weight = laid(random(64, 64), ops)
+    recording, _ = recorded(library, lambda x: ops.linear(x, weight, None), random(MOST, 64))
+    with pytest.raises(Bug, match="41 rows are replayed where memory is for 40"):
+        recording.replay(MOST + 1, [random(MOST + 1, 64)])
 
 
 def test_recording_computes_nothing(library: Library, ops: Ops) -> None:
