@@ -44,9 +44,10 @@ class Value:
     text: str = ""  # as much as has come
     meta: object = None
     is_done: bool = False
+    has_thoughts: bool = False  # they are to be set apart before it is done
 
     def settle(self, content: object, meta: object = None, text: str | None = None) -> None:
-        self.content, self.meta, self.is_done = content, meta, True
+        self.content, self.meta, self.is_done = content, meta, not self.has_thoughts
         self.text = str(content) if text is None else text
 
 
@@ -236,6 +237,8 @@ class Executor:
 
     def _promise(self, node: Node) -> Value | None:
         """The variable that a node will make; readers can wait for it from now on."""
+        if isinstance(node, SeparateReasoning) and node.name in self._variables and not self.is_streaming:
+            self._variables[node.name].has_thoughts = True
         if not isinstance(node, Gen | Select | VarScopeBegin) or node.name is None:
             return None
         value = self._variables[node.name] = Value()
@@ -345,9 +348,11 @@ class Executor:
         value = self._variables[name]
         thoughts, answer = thinking_and_answer(value.text, kind)
         with self._changed:
+            value.has_thoughts = False
             value.settle(answer, value.meta)
             self.set_var(f"{name}_reasoning_content", thoughts)
             self._transcript.text = self._transcript.text[: self._transcript.turn_start] + answer
+            self._tell()
 
     # Waiting.
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import stemma as sgl
+from stemma.front.lang import executor
 from stemma.front.lang.errors import BackendError, Misuse, ProgramError
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.settings import global_config
@@ -414,6 +415,21 @@ def test_reasoning_is_kept_apart() -> None:
     state = program.run(backend=FakeBackend(lambda text: "<think>\nhm\n</think>\n\nBecause."))
     assert (state["x"], state["x_reasoning_content"]) == ("Because.", "hm")
     assert state.text() == "USER:Why?\nASSISTANT:Because.\n"
+
+
+def test_no_reader_sees_thoughts_that_are_to_be_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(text: str, model_type: str | None) -> tuple[str, str]:
+        time.sleep(0.05)  # the reader waits meanwhile
+        return "hm", "Because."
+
+    monkeypatch.setattr(executor, "thinking_and_answer", slowly)
+
+    @sgl.function
+    def program(s: Any) -> None:
+        s += sgl.assistant(sgl.separate_reasoning(sgl.gen("x"), model_type="qwen3"))
+
+    state = program.run(backend=FakeBackend(lambda text: "<think>hm</think>Because."))
+    assert state["x"] == "Because."
 
 
 def test_every_public_name_is_there() -> None:
