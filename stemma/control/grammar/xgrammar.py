@@ -88,7 +88,7 @@ class XGrammarMatcher:
 
     @property
     def is_complete(self) -> bool:
-        return self._state.is_completed()
+        return bool(self._state.is_completed())
 
     @property
     def is_over(self) -> bool:
@@ -109,7 +109,7 @@ class XGrammarMatcher:
     def accept(self, token: int) -> bool:
         if self._state.is_terminated():
             return token in self._vocabulary.stop_ids
-        return self._state.accept_token(token)
+        return bool(self._state.accept_token(token))
 
     def forced(self) -> bytes:
         try:
