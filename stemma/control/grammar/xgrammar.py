@@ -61,7 +61,8 @@ class XGrammarBackend:
                     found = compiler.compile_structural_tag(json.dumps(tag))
         except (RuntimeError, ValueError) as error:
             raise GrammarError(f"{grammar.kind}: {error}") from None
-        return found.serialize_json()
+        serialised: str = found.serialize_json()
+        return serialised
 
     def _check_special(self, source: str) -> None:
         for text in special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size):
