@@ -188,7 +188,7 @@ def test_a_bad_grammar_is_refused_and_a_slow_one_holds_up_nobody(folder: Path) -
     engine = DrivenEngine(
         msgspec.structs.replace(config, grammar=msgspec.structs.replace(config.grammar, compile_seconds=0.5))
     )
-    nested = "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(2000)) + 't2000 ::= "x"'
+    nested = "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(12000)) + 't12000 ::= "x"'
     free = request("free", [1], SamplingParams(max_new_tokens=9, ignore_eos=True, sampling_seed=0))
     engine.channel.to_engine += [
         request("bad", [1], grammar=Grammar("json_schema", '{"type": "strange"}')),
