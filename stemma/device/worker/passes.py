@@ -62,7 +62,6 @@ class RecordedPasses:
         self._head, self._logits_SV = record(
             library, lambda: model.logits(hidden_TD, places_S), len(places_S), (places_S,)
         )
-        self._model = model
         _log.info("a step is two calls of %d and %d native ones", self._forward.calls, self._head.calls)
 
     @property

@@ -14,6 +14,8 @@ from stemma.core.types.step import RowPlan, Seat, StepPlan
 from stemma.core.types.tokens import pack
 from stemma.device.layers.mlp import GatedMLP
 from stemma.device.ops.cpu.library import load
+from stemma.device.ops.cpu.record import CannotRecord
+from stemma.device.worker import passes
 from stemma.device.worker.passes import PlainPasses, RecordedPasses
 from stemma.device.worker.worker import Worker
 from tests.bodies import NATIVE
@@ -22,6 +24,10 @@ from tests.forward import engine_config
 from tests.unit.device.worker.prefix_model import Asked, Host
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="no C++ compiler: nothing native to record")
+
+
+def refuse(*arguments: object) -> None:
+    raise CannotRecord("it shall not")
 
 
 def test_a_steady_step_makes_five_calls() -> None:
@@ -45,10 +51,10 @@ def test_a_replayed_step_has_the_bits_of_a_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: object, architecture: str
 ) -> None:
     config = engine_config(tiny_checkpoint(tmp_path, architecture), 256, dtype="bfloat16", body=body)  # type: ignore[arg-type]
-    recorded, plain = Worker(config), Worker(config)
-    assert isinstance(recorded._passes, RecordedPasses)
-    plain._passes = PlainPasses(recorded._passes._model)
-    plain._attention = recorded._attention
+    recorded = Worker(config)
+    monkeypatch.setattr(passes, "RecordedPasses", refuse)
+    plain = Worker(config)
+    assert isinstance(recorded._passes, RecordedPasses) and isinstance(plain._passes, PlainPasses)
     draw, answers = random.Random(3), []
     for worker in (recorded, plain):
         draw.seed(3)
@@ -61,9 +67,9 @@ def test_a_replayed_step_has_the_bits_of_a_plain_one(
 
 def test_the_ledger_knows_the_memory_of_a_recording() -> None:
     config = engine_config(embedded_model_path(), 2048, dtype="bfloat16", body=NATIVE[0])
-    passes, ledger = Worker(config)._passes, ledger_of(config, 1 << 40)
-    assert isinstance(passes, RecordedPasses)
-    forward, head = passes.bytes
+    found, ledger = Worker(config)._passes, ledger_of(config, 1 << 40)
+    assert isinstance(found, RecordedPasses)
+    forward, head = found.bytes
     assert 0.9 * ledger.line("largest step").bytes < forward <= ledger.line("largest step").bytes
     assert 0.9 * ledger.line("logits").bytes < head <= 1.1 * ledger.line("logits").bytes
 
