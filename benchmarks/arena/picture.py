@@ -23,15 +23,16 @@ FACES = {
 }
 
 
-def place(result: Result) -> tuple[float, float]:
-    """How much, and how long one waits."""
+def place(result: Result) -> tuple[float, float] | None:
+    """How much, and how long one waits. None: it has no rate."""
     if result.workload == "latency":
-        return decode_rate(result), result.median_ttft_ms
+        rate = decode_rate(result)
+        return None if rate is None else (rate, result.median_ttft_ms)
     return result.output_throughput, result.p99_itl_ms if result.workload == "serve" else result.median_ttft_ms
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:
-    results = [line for line in lines if isinstance(line, Result) and line.is_valid]
+    results = [line for line in lines if isinstance(line, Result) and line.is_valid and place(line)]
     models = list(dict.fromkeys(each.model for each in results))
     workloads = [name for name in TITLES if any(each.workload == name for each in results)]
     families = list(dict.fromkeys(family(each.engine) for each in results))
@@ -50,7 +51,7 @@ def _panel(panel: Axes, shown: Sequence[Result], families: Sequence[str]) -> Non
     points = []
     for name in dict.fromkeys(each.engine for each in shown):
         mine = [each for each in shown if each.engine == name]
-        across, down = zip(*map(place, mine), strict=True)
+        across, down = zip(*filter(None, map(place, mine)), strict=True)
         x, y = median(across), median(down)
         points.append((x, y))
         panel.errorbar(

@@ -23,8 +23,9 @@ def prefill_rate(result: Result) -> float:
     return 1000 * result.total_input_tokens / result.median_ttft_ms
 
 
-def decode_rate(result: Result) -> float:
-    return 1000 / result.median_tpot_ms
+def decode_rate(result: Result) -> float | None:
+    """None: all tokens came in one piece, as from a tiny model through a busy client."""
+    return 1000 / result.median_tpot_ms if result.median_tpot_ms else None
 
 
 def share(result: Result) -> float | None:
@@ -34,7 +35,7 @@ def share(result: Result) -> float | None:
 
 def decode_share(result: Result) -> float | None:
     seconds = result.median_tpot_ms * (result.total_output_tokens - 1) / 1000
-    return 100 * result.floor.decode / seconds if result.floor else None
+    return 100 * result.floor.decode / seconds if result.floor and seconds else None
 
 
 TTFT = Column("TTFT s", lambda result: result.median_ttft_ms / 1000)
@@ -110,9 +111,10 @@ def _rows(played: Sequence[Result], columns: Sequence[Column]) -> list[Sequence[
 def _ratio(name: str, mine: Result, valid: dict[str, list[Result]], column: Column) -> str:
     """To the best of another family: `openvino-int8` is of `openvino`'s."""
     rates = {
-        other: median(filter(None, map(column.read, found)))
+        other: median(rates_found)
         for other, found in valid.items()
-        if found and WIDTHS[found[0].weights] == WIDTHS[mine.weights]
+        if (rates_found := [rate for rate in map(column.read, found) if rate])
+        and WIDTHS[found[0].weights] == WIDTHS[mine.weights]
     }
     others = [rate for other, rate in rates.items() if family(other) != family(name)]
     return f"{rates[name] / max(others):.2f}" if name in rates and others else "-"

@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from msgspec import structs
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -142,6 +143,15 @@ def test_what_is_not_valid_counts_nowhere() -> None:
     first, second = cells(lines, "W2 and W4")[2:]
     assert first[:5] == ["a", "bf16", "1 of 2 valid", "10.0", "-"]
     assert second[:5] == ["b", "bf16", "0 of 1 valid", "-", "-"]
+
+
+def test_tokens_that_came_in_one_piece_have_no_rate(tmp_path: Path) -> None:
+    pieces = [structs.replace(result("a", 1.0, workload="latency"), median_tpot_ms=0.0)]
+    lines: list[Line] = [start("a", 1.0), *pieces, result("b", 1.0, workload="latency")]
+    first, second = cells(lines, "W1")[2:]
+    assert first[3:6] == ["-", "-", "-"] and second[3:5] == ["10.0", "-"]
+    draw(lines, tmp_path / "p.svg")
+    assert "b" in (tmp_path / "p.svg").read_text()
 
 
 def test_starts_tell_medians_and_what_went_wrong() -> None:
