@@ -24,11 +24,15 @@ FACES = {
 
 
 def place(result: Result) -> tuple[float, float] | None:
-    """How much, and how long one waits. None: it has no rate."""
+    """How much, and how long one waits. None: its tokens came in one piece, and logarithms know no zero."""
     if result.workload == "latency":
-        rate = decode_rate(result)
-        return None if rate is None else (rate, result.median_ttft_ms)
-    return result.output_throughput, result.p99_itl_ms if result.workload == "serve" else result.median_ttft_ms
+        much, wait = decode_rate(result) or 0.0, result.median_ttft_ms
+    else:
+        much, wait = (
+            result.output_throughput,
+            result.p99_itl_ms if result.workload == "serve" else result.median_ttft_ms,
+        )
+    return (much, wait) if much and wait else None
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:

@@ -150,6 +150,7 @@ def test_tokens_that_came_in_one_piece_have_no_rate(tmp_path: Path) -> None:
     lines: list[Line] = [start("a", 1.0), *pieces, result("b", 1.0, workload="latency")]
     first, second = cells(lines, "W1")[2:]
     assert first[3:6] == ["-", "-", "-"] and second[3:5] == ["10.0", "-"]
+    lines += [structs.replace(result("a", 1.0), p99_itl_ms=0.0)]
     draw(lines, tmp_path / "p.svg")
     assert "b" in (tmp_path / "p.svg").read_text()
 
