@@ -86,7 +86,10 @@ def isolate(step: Step, plan: StepPlan, masks: Callable[[], Masks]) -> StepResul
             fault = f"{type(error).__name__}: {error}"
             return StepResult(step=plan.step, rows=(RowResult(plan.rows[0].row, fault=fault),))
     results: list[RowResult] = []
+    tokens = 0
     for row in plan.rows:
         seats = tuple(seat for seat in plan.seats if seat.row == row.row)
-        results += isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,)), masks).rows
-    return StepResult(step=plan.step, rows=tuple(results))
+        alone = isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,)), masks)
+        results += alone.rows
+        tokens += alone.tokens
+    return StepResult(step=plan.step, rows=tuple(results), tokens=tokens)

@@ -45,6 +45,7 @@ def test_a_common_beginning_is_computed_once(
     told = engine.run(siblings)
     assert all(len(outcome.tokens) == OUTPUT for outcome in told.values())
     # The token that is drawn last is told, not computed.
+    assert engine.stats().computed_tokens == sum(executed)
     assert sum(executed) == common + (SIBLINGS - 1) * again + SIBLINGS * (OWN + OUTPUT - 1)
     alone = DrivenEngine(engine_config(folder, page_size=PAGE, step_tokens=256, pages=128, radix=False))
     assert {id: outcome.tokens for id, outcome in told.items()} == {

@@ -150,6 +150,7 @@ class Scheduler:
             prompt_tokens=self.admission.prompt_tokens,
             cached_tokens=self.admission.cached_tokens,
             output_tokens=self.ledger.output_tokens,
+            computed_tokens=self.ledger.computed_tokens,
             requests=self._requests,
             aborted=self._aborted,
             retractions=self.preemption.retractions,

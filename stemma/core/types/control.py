@@ -39,6 +39,7 @@ class Stats(Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    computed_tokens: int = 0  # that the device ran the model on, told by itself
     requests: int = 0
     aborted: int = 0
     retractions: int = 0

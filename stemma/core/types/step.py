@@ -68,3 +68,4 @@ class StepResult(Struct, frozen=True, kw_only=True, array_like=True):
     step: int
     rows: tuple[RowResult, ...]
     seconds: float = 0.0
+    tokens: int = 0  # that the model was run on

@@ -59,12 +59,15 @@ class Worker:
             parts = self._rows.apply(plan)
             for seat in plan.seats:
                 self._sampler.sit(seat.row, self._rows[seat.row])
-            rows = self._computed(plan, parts, masks).wait() if plan.rows else ()
-        return StepResult(step=plan.step, rows=rows, seconds=time.perf_counter() - began)
+            if not plan.rows:
+                return StepResult(step=plan.step, rows=())
+            inputs = self._inputs(parts.table_N4, self._rows.tables, plan.tokens)
+            rows = self._computed(plan, parts, inputs, masks).wait()
+        seconds = time.perf_counter() - began
+        return StepResult(step=plan.step, rows=rows, seconds=seconds, tokens=len(inputs.tokens_T))
 
-    def _computed(self, plan: StepPlan, parts: Parts, masks: Callable[[], Masks]) -> PendingStep:
+    def _computed(self, plan: StepPlan, parts: Parts, inputs: Inputs, masks: Callable[[], Masks]) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
-        inputs = self._inputs(parts.table_N4, self._rows.tables, plan.tokens)
         self._passes.forward(forward_batch(inputs, parts, self._rows, self._attention))
         draws = self._judged(inputs, drawn_places(parts), partial(self._sampler.drawn, masks=masks()))
         for verdict in draws:
