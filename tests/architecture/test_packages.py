@@ -8,7 +8,9 @@ from tests.architecture.source import ROOT, imported, modules
 IMPORT_NAMES = {"google-re2": "re2", "prometheus-client": "prometheus_client", "pyzmq": "zmq"}
 
 
-EXTRAS = ("openai", "plot", "xgrammar", "outlines")  # extras of the product itself, each imported by one adapter
+ADAPTED = ("openai", "plot", "xgrammar", "outlines")  # extras of the product itself, each imported by one adapter
+KERNELS = "stemma.device.ops.triton."  # alone imports what it is written in
+EXTRAS = (*ADAPTED, "gpu")
 
 
 def declared(*extras: str) -> set[str]:
@@ -20,11 +22,16 @@ def declared(*extras: str) -> set[str]:
 
 
 def test_an_extra_has_one_adapter() -> None:
-    for package in declared(*EXTRAS) - declared():
+    for package in declared(*ADAPTED) - declared():
         users = {
             module.place for module in modules() for name, _ in imported(module.tree) if name.split(".")[0] == package
         }
         assert len(users) == 1, f"{package} is imported by {users}"
+
+
+def test_kernels_are_written_in_one_folder() -> None:
+    users = {module.name for module in modules() for name, _ in imported(module.tree) if name.split(".")[0] == "triton"}
+    assert users and all(name.startswith(KERNELS) for name in users), users
 
 
 def used() -> set[str]:

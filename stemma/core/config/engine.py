@@ -1,6 +1,6 @@
 """What an engine is told: every question settled. Made by `resolve` only, never changed afterwards."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -12,8 +12,10 @@ DType = Literal["float32", "bfloat16", "float16"]
 KVType = Literal["float32", "bfloat16", "float16", "int8"]  # of cached keys and values
 Attention = Literal["paged", "reference"]  # names of attention backends, the best first
 
-# Sets of kernels, the best first; the last is plain torch. Each is named for the instructions that it needs.
-Kernels = Literal["amx", "avx512_bf16", "avx512", "avx2", "portable", "reference"]
+# Sets of kernels: those of processors, the best first, each named for the instructions that it needs; those of
+# accelerators; plain torch, which runs everywhere.
+NativeKernels = Literal["amx", "avx512_bf16", "avx512", "avx2", "portable"]
+Kernels = Literal[NativeKernels, "triton", "reference"]
 
 # Libraries that know grammars. A chain rewrites what the first of them refuses.
 GrammarBackend = Literal["chain", "llguidance", "xgrammar", "outlines"]
@@ -54,8 +56,8 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def is_native(self) -> bool:
-        """Whether anything but plain torch computes."""
-        return self.kernels != "reference"
+        """Whether kernels of this processor compute."""
+        return self.kernels in get_args(NativeKernels)
 
 
 class GrammarConfig(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from stemma.core.config.engine import (
     GrammarConfig,
     Kernels,
     KVType,
+    NativeKernels,
     ScheduleConfig,
 )
 from stemma.core.config.families import read_model_spec
@@ -182,7 +183,7 @@ def _kv_dtype(ask: Ask, dtype: DType) -> tuple[KVType, str]:
 
 def runnable(machine: Machine) -> list[Kernels]:
     """Native kernels whose instructions this processor has, the best first."""
-    return [name for name in get_args(Kernels)[:-1] if all(map(machine.has, _NEEDS.get(name, ())))]
+    return [name for name in get_args(NativeKernels) if all(map(machine.has, _NEEDS.get(name, ())))]
 
 
 def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: KVType) -> tuple[Kernels, str]:

@@ -30,6 +30,10 @@ _PLACES = {
     "gated": f"{_REFERENCE}.activation:gated",
 }
 _NATIVE = "stemma.device.ops.cpu.bodies"
+_TRITON = "stemma.device.ops.triton"
+_TRITON_PLACES = {
+    "add_rms_norm": f"{_TRITON}.norm:add_rms_norm",
+}
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,6 +55,9 @@ def ops_of(kernels: Kernels) -> Ops:
     """The bodies of every op. Raises ConfigError when native ones cannot be built here."""
     if kernels == "reference":
         table = Registry[Callable[..., Any]]("op", _PLACES)
+        return Ops(**{op.name: table[op.name] for op in fields(Ops)})
+    if kernels == "triton":
+        table = Registry[Callable[..., Any]]("op", {**_PLACES, **_TRITON_PLACES})
         return Ops(**{op.name: table[op.name] for op in fields(Ops)})
     library = load(kernels)
     table = Registry("op", {op.name: f"{_NATIVE}:{op.name}" for op in fields(Ops)})

@@ -1,0 +1,1 @@
+"""Bodies in Triton, for GPUs: a file for each op, its kernel and what launches it."""

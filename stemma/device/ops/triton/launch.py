@@ -1,0 +1,27 @@
+"""What launching a kernel depends on besides its arguments.
+
+Nothing here asks a driver: a body that is given tensors on the device "meta" launches what would run on a Hopper GPU,
+and whoever caught the launch can compile it (benchmarks/gpu/compiled.py).
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+EARLY_CAPABILITY = (9, 0)  # from here on a kernel may be scheduled before the one ahead of it has ended
+
+
+def early(x: Tensor) -> dict[str, bool]:
+    """Arguments of a launch: whether it may begin while the kernel before it ends (programmatic dependent launch).
+
+    Then EARLY is True, and the kernel must call `gdc_wait` before it reads what others wrote.
+    """
+    if x.device.type == "meta" or (x.device.type == "cuda" and _is_early(x.device)):
+        return {"EARLY": True, "launch_pdl": True}
+    return {"EARLY": False}
+
+
+@cache
+def _is_early(device: torch.device) -> bool:
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= EARLY_CAPABILITY

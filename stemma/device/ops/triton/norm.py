@@ -1,0 +1,57 @@
+"""Root-mean-square norms: one row is one program, read and written once.
+
+Shapes: T rows, D the width that is normalised.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from stemma.device.ops.triton.launch import early
+
+
+@triton.jit
+def _add_rms_norm(
+    out_TD, sum_TD, x_TD, skip_TD, weight_D, eps, D: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * D
+    d = tl.arange(0, BLOCK)
+    inside = d < D
+    weight = tl.load(weight_D + d, mask=inside, other=0)
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
+    x = tl.load(x_TD + row + d, mask=inside, other=0)
+    if skip_TD is not None:
+        skip = tl.load(skip_TD + row + d, mask=inside, other=0)
+        x = (x.to(tl.float32) + skip.to(tl.float32)).to(x.dtype)
+        tl.store(sum_TD + row + d, x, mask=inside)
+    wide = x.to(tl.float32)
+    # One rounding each, as in the reference: an approximate square root would show in the last bit.
+    scale = tl.math.div_rn(1.0, tl.math.sqrt_rn(tl.sum(wide * wide, 0) / D + eps))
+    normed = (wide * scale).to(x.dtype).to(tl.float32) * weight.to(tl.float32)
+    tl.store(out_TD + row + d, normed.to(x.dtype), mask=inside)
+
+
+def add_rms_norm(x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm of `x + skip`, and that sum itself for the next skip. Nothing was skipped at first."""
+    x_TD = x_TD.contiguous()
+    out_TD, sum_TD = torch.empty_like(x_TD), x_TD
+    if skip_TD is not None:
+        skip_TD, sum_TD = skip_TD.contiguous(), torch.empty_like(x_TD)
+    width = x_TD.shape[-1]
+    block = triton.next_power_of_2(width)
+    _add_rms_norm[(x_TD.numel() // width,)](
+        out_TD,
+        sum_TD,
+        x_TD,
+        skip_TD,
+        weight_D,
+        eps,
+        D=width,
+        BLOCK=block,
+        num_warps=max(1, min(16, block // 512)),  # 16 elements, two loads of 16 bytes, for each thread
+        **early(x_TD),
+    )
+    return out_TD, sum_TD

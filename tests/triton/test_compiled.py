@@ -1,0 +1,36 @@
+"""What the compiler makes of every kernel, for a GPU that is not here: it fits, spills nothing, uses what is there."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu.launches import CASES
+from tests.architecture.source import ROOT
+
+SHARED_BYTES = {"sm_90": 227 << 10, "gfx942": 64 << 10}  # that a block may have
+UNITS = {"sm_90": "HGMMA", "gfx942": "v_mfma"}
+
+
+@cache
+def compiled() -> list[dict[str, Any]]:
+    """In a process of its own, since this one interprets."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "benchmarks.gpu.compiled"]
+    found = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return [json.loads(line) for line in found.stdout.splitlines()]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES)
+def test_it_fits_and_spills_nothing(case: str) -> None:
+    found = [facts for facts in compiled() if facts["case"] == case]
+    assert {facts["target"] for facts in found} == set(SHARED_BYTES)
+    for facts in found:
+        assert facts["stack_bytes"] == 0, facts
+        assert facts["shared_bytes"] <= SHARED_BYTES[facts["target"]], facts
