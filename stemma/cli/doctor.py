@@ -4,17 +4,20 @@ import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+import msgspec
 from rich.console import Console
 from rich.table import Column
 
 from stemma.cli.show import table_of
 from stemma.core.base.errors import StemmaError
 from stemma.core.base.numbers import format_bytes
+from stemma.core.config.accelerator import Accelerator
 from stemma.core.config.flags import Parser, add_options, asked
 from stemma.core.config.ledger import RUNTIME_BYTES
 from stemma.core.config.machine import Machine, find_compiler, probe
 from stemma.core.config.model import DTYPE_BYTES
-from stemma.core.config.resolve import CACHE_SHARE, resolve
+from stemma.core.config.place import Place, imagined
+from stemma.core.config.resolve import resolve
 
 Facts = Iterator[tuple[str, str, str]]  # what, value, remark
 
@@ -28,7 +31,9 @@ def doctor(argv: Sequence[str]) -> int:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of the model; acorn if left out")
     add_options(parser, without=("server", "log"))
-    ask, machine, console = asked(parser.parse(argv)), probe(), Console()
+    ask, console = asked(parser.parse(argv)), Console()
+    machine, device = imagined(probe(), ask.device)
+    ask = msgspec.structs.replace(ask, device=device)
     console.print(table_of("this machine", (Column(no_wrap=True), Column(), Column()), machine_facts(machine)))
     console.print(table_of("software", (Column(no_wrap=True), Column(), Column()), software_facts(machine)))
     try:
@@ -50,7 +55,8 @@ def machine_facts(machine: Machine) -> Facts:
     yield "processor", f"{machine.name} ({machine.architecture})", ""
     yield "cores", str(machine.cores), "physical, within affinity and cgroup"
     yield "memory", format_bytes(machine.memory_bytes), "the least of what is available and what the cgroup grants"
-    most = (machine.memory_bytes - RUNTIME_BYTES) * (1 - CACHE_SHARE) / DTYPE_BYTES["bfloat16"]
+    share = 1 - Place(device="", memory_bytes=0).cache_share
+    most = (machine.memory_bytes - RUNTIME_BYTES) * share / DTYPE_BYTES["bfloat16"]
     yield "largest model", f"{most / 1e9:.1f} billion parameters", "in bfloat16, with a quarter left for the cache"
     yield (
         "huge pages",
@@ -60,6 +66,17 @@ def machine_facts(machine: Machine) -> Facts:
     yield "instructions", " ".join(machine.instructions) or "none that matter", ""
     fast = machine.has("avx512_bf16", "amx_bf16", "bf16")
     yield "bfloat16", "in hardware" if fast else "emulated", "" if fast else "works, but float32 may be faster"
+    for number, found in enumerate(machine.accelerators):
+        yield f"accelerator {number}", found.name, machine.cannot_accelerate or accelerator_facts(found)
+    if not machine.accelerators:
+        yield "accelerator", "none", "no driver of one was found; none is needed"
+
+
+def accelerator_facts(found: Accelerator) -> str:
+    rates = f", {found.bandwidth / 1e12:.2f} TB/s by its datasheet" if found.bandwidth else ""
+    free, whole = format_bytes(found.free_bytes), format_bytes(found.memory_bytes)
+    version = ".".join(map(str, found.capability))
+    return f"{free} of {whole} free, {found.multiprocessors} multiprocessors of capability {version}{rates}"
 
 
 def software_facts(machine: Machine) -> Facts:
@@ -67,17 +84,8 @@ def software_facts(machine: Machine) -> Facts:
     yield "stemma", _version("stemma-llm"), ""
     yield "python", platform.python_version(), ""
     yield "torch", _version("torch"), ""
-    yield "GPU", *_gpu()
     remark = machine.cannot_build or "builds the native kernels at first use"
     yield "compiler", find_compiler() or "none", remark
-
-
-def _gpu() -> tuple[str, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(), "not used: this version computes on processors only"
-    return "none", f"torch {torch.__version__} sees none; none is needed"
 
 
 def _version(distribution: str) -> str:

@@ -17,7 +17,7 @@ NOUNS = ("core/base", "core/types", "core/config")
 ROOMS = {
     "core/base": Room((), 380),
     "core/types": Room(("core/base",), 750),
-    "core/config": Room(("core/base", "core/types"), 1840),
+    "core/config": Room(("core/base", "core/types"), 2200),
     "core/wire": Room(("core/base", "core/types"), 370),
     "front/text": Room(NOUNS, 1350),
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1080),
@@ -51,7 +51,7 @@ ROOMS = {
     ),
     "offline": Room((*NOUNS, "core/wire", "front/service", "front/dialect", "engine"), 270),
     "bench": Room(("core/base", "core/config"), 900),
-    "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline", "bench"), 840),
+    "cli": Room((*NOUNS, "device/ops", "front/service", "front/server", "offline", "bench"), 900),
     "stemma": Room(("core/types", "front/lang", "offline"), 120),
 }
 

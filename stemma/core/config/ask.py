@@ -107,7 +107,10 @@ class Ask(Struct, frozen=True, kw_only=True):
         bool, Note("draw every token of an answer, also those that its grammar leaves no choice of", "schedule")
     ] = False
 
-    device: Annotated[Literal["auto", "cpu"], Note("where to compute", "device")] = "auto"
+    device: Annotated[
+        str, Note("where to compute: cpu, cuda, cuda:1, or auto; `plan` also knows h200 and others", "device")
+    ] = "auto"
+    disable_cuda_graph: Annotated[bool, Note("launch every kernel of every step by itself", "device")] = False
     threads: Annotated[
         int | None, Note("threads that compute; one per core if left out", "device", low=1, high=1024)
     ] = None

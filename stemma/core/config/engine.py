@@ -4,13 +4,14 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
+from stemma.core.config.accelerator import Platform
 from stemma.core.config.model import ModelSpec
 from stemma.core.config.quant import Format
 
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
 KVType = Literal["float32", "bfloat16", "float16", "int8"]  # of cached keys and values
-Attention = Literal["paged", "reference"]  # names of attention backends, the best first
+Attention = Literal["paged", "triton", "reference"]  # backends: of processors, of accelerators, of all
 
 # Sets of kernels: those of processors, the best first, each named for the instructions that it needs; those of
 # accelerators; plain torch, which runs everywhere.
@@ -46,18 +47,30 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True):
 class DeviceConfig(Struct, frozen=True, kw_only=True):
     """Where and how the numbers are computed."""
 
-    device: str = "cpu"
+    platform: Platform = "cpu"
+    device: str = "cpu"  # as torch names it: "cpu", "cuda:0"
     dtype: DType = "bfloat16"  # of activations, and of weights that are kept as they are
     weights: Format = "plain"
     kv_dtype: KVType = "bfloat16"
     kernels: Kernels = "reference"
     attention: Attention = "reference"
     threads: int = 1
+    graphs: bool = False  # whether steps are captured, and replayed whole
 
     @property
     def is_native(self) -> bool:
         """Whether kernels of this processor compute."""
         return self.kernels in get_args(NativeKernels)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether plain torch computes."""
+        plain: str = get_args(Kernels)[-1]
+        return self.kernels == plain
+
+    @property
+    def is_accelerated(self) -> bool:
+        return self.platform != "cpu"
 
 
 class GrammarConfig(Struct, frozen=True, kw_only=True):

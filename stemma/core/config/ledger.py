@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
-from stemma.core.base.numbers import format_bytes
-from stemma.core.config.engine import EngineConfig
+from stemma.core.base.numbers import ceil_div, format_bytes
+from stemma.core.config.buckets import decode_buckets, prefill_buckets
+from stemma.core.config.engine import DeviceConfig, EngineConfig
 from stemma.core.config.model import (
     DTYPE_BYTES,
     kv_bytes_per_token,
@@ -23,7 +24,9 @@ from stemma.core.config.model import (
 from stemma.core.config.quant import weight_bytes
 
 RUNTIME_BYTES = 151 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
-HEAD_ROWS = 64  # the head is applied to so many rows at a time: a large vocabulary's logits are wide
+CONTEXT_BYTES = 1 << 30  # of an accelerator's context, libraries and compiled kernels: a guess, on the safe side
+GRAPH_BYTES = 8 << 20  # of what a driver keeps of one captured graph: a guess, on the safe side
+HEAD_ROWS = 64  # a processor applies the head to so many rows at a time: a large vocabulary's logits are wide
 ATTENTION_KEYS = 4096  # attention gathers so many keys at a time
 ATTENTION_TILE = 16  # and compares them with so many rows of queries
 
@@ -97,8 +100,34 @@ def _fixed_lines(config: EngineConfig) -> Sequence[Line]:
         _rotary_line(config),
         _step_line(config),
         _logits_line(config),
-        Line(name="runtime", bytes=RUNTIME_BYTES, how="Python, torch and its threads"),
+        *(_accelerated_lines(config) if config.device.is_accelerated else _processor_lines()),
     )
+
+
+def _processor_lines() -> Iterator[Line]:
+    yield Line(name="runtime", bytes=RUNTIME_BYTES, how="Python, torch and its threads")
+
+
+def _accelerated_lines(config: EngineConfig) -> Iterator[Line]:
+    """What stands on an accelerator only. Graphs share the memory of one step, the largest that is captured."""
+    rows, context = config.schedule.max_running, config.context
+    pages = ceil_div(context, config.cache.page_size) + 1
+    yield Line(
+        name="row tables",
+        bytes=(rows + 1) * (context + 1 + pages) * 4,
+        how=f"tokens and pages of {rows} rows",
+        option="--max-running-requests",
+    )
+    if config.device.graphs:
+        forward = decode_buckets(rows) + prefill_buckets(config.schedule.step_tokens)
+        graphs = len(forward) + len(decode_buckets(rows))
+        yield Line(
+            name="graphs",
+            bytes=graphs * GRAPH_BYTES + _step_bytes(config, max(forward)),
+            how=f"{graphs} of them, and a step of {max(forward)} tokens",
+            option="--disable-cuda-graph",
+        )
+    yield Line(name="runtime", bytes=CONTEXT_BYTES, how="the device's context, libraries and kernels: an estimate")
 
 
 def _weights_lines(config: EngineConfig) -> Iterator[Line]:
@@ -133,7 +162,7 @@ def _cache_line(config: EngineConfig) -> Line:
     token = kv_bytes_per_token(config.model, config.device.kv_dtype)
     return Line(
         name="KV cache",
-        bytes=(cache.pages + 1) * cache.page_size * token,  # and the null page
+        bytes=(cache.pages + spare_pages(config.device)) * cache.page_size * token,
         how=f"{cache.pages * cache.page_size:,} tokens of {token:,} bytes in {config.device.kv_dtype}",
         option="--kv-cache-memory",
     )
@@ -144,19 +173,22 @@ def _step_line(config: EngineConfig) -> Line:
 
     A recorded step gives memory out again and never cuts it: both parts have their own.
     """
-    spec, tokens, width = config.model, config.schedule.step_tokens, DTYPE_BYTES[config.device.dtype]
-    bypass, inner = tokens * spec.hidden * width, tokens * spec.intermediate * width
-    # Gate and up, and their product; in plain torch the gate is copied and activated between.
-    if config.device.is_native:
-        total = 3 * bypass + 3 * inner + _attention_bytes(config)
-    else:
-        total = 2 * bypass + max(5 * inner, _attention_bytes(config))
+    tokens = config.schedule.step_tokens
     return Line(
         name="largest step",
-        bytes=total + _quantised_bytes(config),
+        bytes=_step_bytes(config, tokens) + _quantised_bytes(config),
         how=f"{tokens:,} tokens through the widest layer",
         option="--chunked-prefill-size",
     )
+
+
+def _step_bytes(config: EngineConfig, tokens: int) -> int:
+    spec, width = config.model, DTYPE_BYTES[config.device.dtype]
+    bypass, inner = tokens * spec.hidden * width, tokens * spec.intermediate * width
+    # Gate and up, and their product; in plain torch the gate is copied and activated between.
+    if config.device.is_plain:
+        return 2 * bypass + max(5 * inner, _attention_bytes(config, tokens))
+    return 3 * bypass + 3 * inner + _attention_bytes(config, tokens)
 
 
 def _quantised_bytes(config: EngineConfig) -> int:
@@ -166,24 +198,34 @@ def _quantised_bytes(config: EngineConfig) -> int:
     return 2 * config.schedule.step_tokens * max(inputs for _, inputs in matrix_shapes(config.model))
 
 
-def _attention_bytes(config: EngineConfig) -> int:
+def _attention_bytes(config: EngineConfig, tokens: int) -> int:
     """What the reference attention works on: keys and values in float32, scores, and the queries four times.
 
     The native one works on some blocks; what counts are queries, keys and values, queries and keys turned, the answer.
     """
     spec = config.model
-    if config.device.is_native:
+    if not config.device.is_plain:
         heads = 3 * spec.heads + 3 * spec.kv_heads
-        return heads * spec.head_dim * config.schedule.step_tokens * DTYPE_BYTES[config.device.dtype]
+        return heads * spec.head_dim * tokens * DTYPE_BYTES[config.device.dtype]
     gathered = ATTENTION_KEYS * spec.kv_heads * (2 * 4 * spec.head_dim + kv_head_bytes(spec, config.device.kv_dtype))
     scores = 3 * ATTENTION_KEYS * spec.kv_heads * ATTENTION_TILE * 4
-    return gathered + scores + 4 * config.schedule.step_tokens * spec.heads * spec.head_dim * 4
+    return gathered + scores + 4 * tokens * spec.heads * spec.head_dim * 4
+
+
+def head_rows(config: EngineConfig) -> int:
+    """How many rows have logits at a time: on an accelerator all that draw."""
+    return config.schedule.max_running if config.device.is_accelerated else min(HEAD_ROWS, config.schedule.step_tokens)
+
+
+def spare_pages(device: DeviceConfig) -> int:
+    """Pages beside those that are handed out: the null page and, where steps are filled up, one for what fills."""
+    return 2 if device.is_accelerated else 1
 
 
 def _logits_line(config: EngineConfig) -> Line:
     """Native kernels write float32 at once; plain torch has them in the type of the weights before."""
-    rows, dtype = min(HEAD_ROWS, config.schedule.step_tokens), config.device.dtype
-    is_direct = config.device.is_native or dtype == "float32"
+    rows, dtype = head_rows(config), config.device.dtype
+    is_direct = not config.device.is_plain or dtype == "float32"
     width = DTYPE_BYTES["float32"] + (0 if is_direct else DTYPE_BYTES[dtype])
     types = "in float32" if is_direct else f"in {dtype} and in float32"
     return Line(

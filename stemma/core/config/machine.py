@@ -1,4 +1,4 @@
-"""What this machine has, found without torch: processors, memory, instruction sets."""
+"""What this machine has, found without torch: processors, memory, instruction sets, accelerators."""
 
 import os
 import platform
@@ -9,6 +9,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from stemma.core.base.numbers import ceil_div
+from stemma.core.config.accelerator import Accelerator
+from stemma.core.config.drivers import cannot_accelerate, find_accelerators
 from stemma.core.config.env import cache_folder
 
 # The instruction sets that decide how fast a model runs, as /proc/cpuinfo spells them.
@@ -30,6 +32,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     instructions: tuple[str, ...] = ()
     huge_pages: str = "never"  # transparent ones: always, madvise or never
     cannot_build: str = ""  # why native kernels cannot be built here; empty: they can
+    accelerators: tuple[Accelerator, ...] = ()  # by their numbers
+    cannot_accelerate: str = ""  # why none of them can be used; empty: they can
 
     def has(self, *instructions: str) -> bool:
         """Whether any of these instruction sets is there."""
@@ -49,6 +53,8 @@ def probe(root: Path = Path("/")) -> Machine:
         instructions=tuple(name for name in _TELLING if name in flags),
         huge_pages=_huge_pages(root),
         cannot_build=_cannot_build(),
+        accelerators=find_accelerators(root),
+        cannot_accelerate=cannot_accelerate(),
     )
 
 

@@ -34,6 +34,7 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.config.ledger import Ledger, ledger_of
 from stemma.core.config.machine import Machine
 from stemma.core.config.model import ModelSpec, kv_bytes_per_token
+from stemma.core.config.place import Place, place_of
 from stemma.core.config.quant import Format
 from stemma.core.config.serve import ServeConfig
 
@@ -41,12 +42,6 @@ T = TypeVar("T")
 
 ASKED = "you asked for it"
 _FASTEST = "native, with the best instructions of this processor"
-
-# What is taken when nothing was asked, on a processor.
-ROWS = 32
-STEP_TOKENS = 512
-CACHE_BYTES = 2 << 30  # at most, and
-CACHE_SHARE = 0.25  # at most of the memory that the rest leaves
 
 _TYPES: dict[str, DType] = {
     "half": "float16",
@@ -103,9 +98,10 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
     """The pure part of `resolve`: equal arguments, equal answer. Raises ConfigError."""
     notes = _Notes()
     notes.take("model", (path, ASKED if ask.model_path else "none was asked for; this one comes with the package"))
-    device = _device(ask, machine, spec, notes)
+    place = notes.take("device", place_of(ask.device, machine))
+    device = _device(ask, machine, place, spec, notes)
     context = notes.take("context", _context(ask, spec))
-    schedule = _schedule(ask, context, notes)
+    schedule = _schedule(ask, place, context, notes)
     engine = EngineConfig(
         model_path=path,
         model=spec,
@@ -123,9 +119,9 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
         grammar=_grammar(ask, path, notes),
         log_level=ask.log_level,
     )
-    pages = notes.take("cache pages", _pages(ask, machine, engine))
+    pages = notes.take("cache pages", _pages(ask, place, engine))
     engine = msgspec.structs.replace(engine, cache=msgspec.structs.replace(engine.cache, pages=pages))
-    ledger = ledger_of(engine, machine.memory_bytes)
+    ledger = ledger_of(engine, place.memory_bytes)
     ledger.check()
     serve = _serve(ask, path, templates, notes)
     return Settled(engine=engine, serve=serve, ledger=ledger, reasons=tuple(notes))
@@ -148,25 +144,29 @@ def _backend(ask: Ask) -> tuple[GrammarBackend, str]:
     return ask.grammar_backend, ASKED
 
 
-def _device(ask: Ask, machine: Machine, spec: ModelSpec, notes: _Notes) -> DeviceConfig:
-    dtype = notes.take("dtype", _dtype(ask, machine, spec))
+def _device(ask: Ask, machine: Machine, place: Place, spec: ModelSpec, notes: _Notes) -> DeviceConfig:
+    dtype = notes.take("dtype", _dtype(ask, machine, place, spec))
     kv_dtype = notes.take("KV dtype", _kv_dtype(ask, dtype))
-    kernels = notes.take("kernels", _kernels(ask, machine, dtype, kv_dtype))
+    is_native = place.accelerator is None
+    choice = _kernels(ask, machine, dtype, kv_dtype) if is_native else _accelerated_kernels(ask, place)
+    kernels = notes.take("kernels", choice)
     return DeviceConfig(
-        device=notes.take("device", ("cpu", "the only one that is served")),
+        platform=place.platform,
+        device=place.device,
         dtype=dtype,
         kv_dtype=kv_dtype,
         weights=notes.take("weights", _weights(ask, dtype, kernels)),
         kernels=kernels,
         attention=notes.take("attention", _attention(ask, kernels)),
         threads=notes.take("threads", _threads(ask, machine)),
+        graphs=not is_native and not ask.disable_cuda_graph,
     )
 
 
-def _dtype(ask: Ask, machine: Machine, spec: ModelSpec) -> tuple[DType, str]:
+def _dtype(ask: Ask, machine: Machine, place: Place, spec: ModelSpec) -> tuple[DType, str]:
     if ask.dtype != "auto":
         return _TYPES[ask.dtype], ASKED
-    if spec.dtype != "float16" or machine.has("avx512_fp16", "amx_fp16", "asimdhp"):
+    if spec.dtype != "float16" or place.accelerator is not None or machine.has("avx512_fp16", "amx_fp16", "asimdhp"):
         return spec.dtype, "as the checkpoint"
     if machine.has("avx512_bf16", "amx_bf16", "bf16"):
         return "bfloat16", "the checkpoint has float16; this processor computes in bfloat16, of the same size"
@@ -202,21 +202,32 @@ def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: KVType) -> tupl
     return ask.kernels, ASKED
 
 
+def _accelerated_kernels(ask: Ask, place: Place) -> tuple[Kernels, str]:
+    *_, compiled, torch = get_args(Kernels)
+    if "int8" in (ask.kv_cache_dtype, ask.quantization) or ask.quantization == "int4":
+        raise ConfigError(f"quantization and kv_cache_dtype: {place} is served in 16 and 32 bits; take --device cpu")
+    if ask.kernels not in (None, compiled, torch):
+        raise ConfigError(f"kernels: {ask.kernels} are a processor's, and {place} is none; take {compiled} or {torch}")
+    return (ask.kernels, ASKED) if ask.kernels else (compiled, "compiled at start, for what was found")
+
+
 def _weights(ask: Ask, dtype: DType, kernels: Kernels) -> tuple[Format, str]:
     if ask.quantization is None:
         return "plain", f"in {dtype}, as nothing else was asked for"
-    bits = 8 if "avx512_vnni" in _NEEDS.get(kernels, ()) else 64 if kernels == get_args(Kernels)[-1] else 16
+    bits = 8 if "avx512_vnni" in _NEEDS.get(kernels, ()) else 64 if kernels not in get_args(NativeKernels) else 16
     return ask.quantization, f"{ASKED}; {kernels} kernels compute its sums in products of {bits} bits, exactly"
 
 
 def _attention(ask: Ask, kernels: Kernels) -> tuple[Attention, str]:
-    native, torch = get_args(Attention)
-    is_native = kernels != get_args(Kernels)[-1]
-    if ask.attention_backend == native and not is_native:
-        raise ConfigError(f"attention_backend: {native} needs native kernels, and these are {kernels}; take {torch}")
-    if ask.attention_backend is not None:
-        return ask.attention_backend, ASKED
-    return (native, "as the other kernels") if is_native else (torch, "as the other kernels")
+    native, compiled, torch = get_args(Attention)
+    is_native, is_plain = kernels in get_args(NativeKernels), kernels == get_args(Kernels)[-1]
+    fitting = native if is_native else torch if is_plain else compiled
+    if ask.attention_backend not in (None, fitting, torch):
+        own = "native" if ask.attention_backend == native else "an accelerator's"
+        raise ConfigError(
+            f"attention_backend: {ask.attention_backend} needs {own} kernels, and these are {kernels}; take {fitting}"
+        )
+    return (ask.attention_backend, ASKED) if ask.attention_backend else (fitting, "as the other kernels")
 
 
 def _threads(ask: Ask, machine: Machine) -> tuple[int, str]:
@@ -236,33 +247,35 @@ def _context(ask: Ask, spec: ModelSpec) -> tuple[int, str]:
     return ask.context_length, ASKED
 
 
-def _schedule(ask: Ask, context: int, notes: _Notes) -> ScheduleConfig:
-    step_tokens = notes.take("step tokens", _step_tokens(ask, context))
+def _schedule(ask: Ask, place: Place, context: int, notes: _Notes) -> ScheduleConfig:
+    step_tokens = notes.take("step tokens", _step_tokens(ask, place, context))
     return ScheduleConfig(
-        max_running=notes.take("rows", _rows(ask, step_tokens)),
+        max_running=notes.take("rows", _rows(ask, place, step_tokens)),
         max_queued=ask.max_queued_requests,
         step_tokens=step_tokens,
         policy=ask.schedule_policy,
         priority=ask.enable_priority_scheduling,
         conservativeness=ask.schedule_conservativeness,
         max_step_seconds=ask.max_step_ms / 1000,
-        depth=notes.take("depth", _depth(ask)),
+        depth=notes.take("depth", _depth(ask, place)),
     )
 
 
-def _step_tokens(ask: Ask, context: int) -> tuple[int, str]:
+def _step_tokens(ask: Ask, place: Place, context: int) -> tuple[int, str]:
     if ask.chunked_prefill_size is None:
-        return STEP_TOKENS, "enough to fill a processor, and short enough for those who wait for their next token"
+        return place.step_tokens, "enough to fill the device, and short enough for those who wait for their next token"
     if ask.chunked_prefill_size == 0:
         raise ConfigError("chunked_prefill_size: 0 tokens make no step; give at least 1, or -1 for no limit")
     if ask.chunked_prefill_size == -1:
-        return max(context, ask.max_running_requests or ROWS), "you asked for no limit: the longest prompt is one step"
+        return max(
+            context, ask.max_running_requests or place.rows
+        ), "you asked for no limit: the longest prompt is one step"
     return ask.chunked_prefill_size, ASKED
 
 
-def _rows(ask: Ask, step_tokens: int) -> tuple[int, str]:
+def _rows(ask: Ask, place: Place, step_tokens: int) -> tuple[int, str]:
     if ask.max_running_requests is None:
-        return min(ROWS, step_tokens), "what a processor computes together with gain"
+        return min(place.rows, step_tokens), "what the device computes together with gain"
     if ask.max_running_requests > step_tokens:
         raise ConfigError(
             f"max_running_requests: {ask.max_running_requests} requests need a token each in every step of "
@@ -271,17 +284,17 @@ def _rows(ask: Ask, step_tokens: int) -> tuple[int, str]:
     return ask.max_running_requests, ASKED
 
 
-def _depth(ask: Ask) -> tuple[int, str]:
+def _depth(ask: Ask, place: Place) -> tuple[int, str]:
     if ask.disable_overlap_schedule and ask.schedule_depth == 2:
         raise ConfigError("schedule_depth: 2 contradicts disable_overlap_schedule; leave one of them out")
     if ask.disable_overlap_schedule or ask.schedule_depth is not None:
         return ask.schedule_depth or 1, ASKED
-    return 1, "on a processor, planning and computing share the cores"
+    return place.depth, place.why_depth
 
 
-def _pages(ask: Ask, machine: Machine, engine: EngineConfig) -> tuple[int, str]:
+def _pages(ask: Ask, place: Place, engine: EngineConfig) -> tuple[int, str]:
     page_bytes = engine.cache.page_size * kv_bytes_per_token(engine.model, engine.device.kv_dtype)
-    bytes_, why = _cache_bytes(ask, machine, engine, page_bytes)
+    bytes_, why = _cache_bytes(ask, place, engine, page_bytes)
     pages = bytes_ // page_bytes
     if ask.max_total_tokens is not None and ask.max_total_tokens < pages * engine.cache.page_size:
         pages, why = ask.max_total_tokens // engine.cache.page_size, ASKED
@@ -294,26 +307,28 @@ def _pages(ask: Ask, machine: Machine, engine: EngineConfig) -> tuple[int, str]:
     return pages, why
 
 
-def _cache_bytes(ask: Ask, machine: Machine, engine: EngineConfig, page_bytes: int) -> tuple[int, str]:
-    rest = ledger_of(engine, machine.memory_bytes)
+def _cache_bytes(ask: Ask, place: Place, engine: EngineConfig, page_bytes: int) -> tuple[int, str]:
+    rest = ledger_of(engine, place.memory_bytes)
     rest.check()
     if ask.kv_cache_memory is not None and ask.mem_fraction_static is not None:
         raise ConfigError("kv_cache_memory and mem_fraction_static both size the KV cache; leave one of them out")
     if ask.kv_cache_memory is not None:
         return ask.kv_cache_memory, ASKED
     if ask.mem_fraction_static is not None:
-        share = int(machine.memory_bytes * ask.mem_fraction_static)
+        share = int(place.memory_bytes * ask.mem_fraction_static)
         return share - rest.line("weights").bytes, "the share that you asked for, without the weights"
     if ask.max_total_tokens is not None:
         return ask.max_total_tokens * page_bytes, ASKED
     full = ceil_div(engine.context, engine.cache.page_size) * page_bytes
     need = max(full, engine.schedule.max_running * full // 2)
-    share = int((machine.memory_bytes - rest.private_bytes) * CACHE_SHARE)
-    return min(
+    share = int((place.memory_bytes - rest.private_bytes) * place.cache_share)
+    choices = [
         (need, "as much as is needed when every row grows to half of the context"),
-        (CACHE_BYTES, f"{format_bytes(CACHE_BYTES)} unless asked otherwise"),
-        (share, f"{CACHE_SHARE:.0%} of the memory that the rest leaves"),
-    )
+        (share, f"{place.cache_share:.0%} of the memory that the rest leaves"),
+    ]
+    if place.cache_bytes is not None:
+        choices.append((place.cache_bytes, f"{format_bytes(place.cache_bytes)} unless asked otherwise"))
+    return min(choices)
 
 
 def _tool_calls(ask: Ask, templates: Templates | None) -> tuple[ToolCallParser | None, str]:

@@ -46,8 +46,8 @@ MODELS: Registry[ModelMaker] = Registry(
 
 def load_model(config: EngineConfig, attention: AttentionBackend, progress: Progress | None = None) -> Model:
     """Build the model that `config` describes and fill it. `progress` hears (bytes done, bytes in all)."""
-    if not config.device.is_native:
-        _log.warning("plain torch computes, many times slower than native kernels; `stemma doctor` tells why")
+    if config.device.is_plain:
+        _log.warning("plain torch computes, many times slower than kernels; `stemma doctor` tells why")
     spec, ops = config.model, ops_of(config.device.kernels)
     maker = MODELS[spec.architecture]
     device = config.device

@@ -103,6 +103,13 @@ def test_plan_tells_every_line_of_the_ledger(capsys: pytest.CaptureFixture[str])
         assert words in " ".join(page.split())
 
 
+def test_plan_knows_devices_that_are_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--device", "h200", "--max-total-tokens", "1600"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    for words in ("of 140.40 GiB usable", "graphs", "row tables", "4.80 TB/s", "by its datasheet", "1,600 tokens"):
+        assert words in page
+
+
 def test_doctor_says_what_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     page = " ".join(capsys.readouterr().out.split())
@@ -111,7 +118,7 @@ def test_doctor_says_what_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[
         "instructions",
         "huge pages",
         "torch",
-        "GPU",
+        "accelerator",
         "compiler",
         "kernels",
         "as the checkpoint",
