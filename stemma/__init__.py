@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stemma.core.types.sampling import SamplingParams
     from stemma.front.lang.api import (
-        Anthropic,
-        Crusoe,
-        LiteLLM,
         VertexAI,
         assistant,
         assistant_begin,
@@ -35,8 +32,10 @@ if TYPE_CHECKING:
         user_end,
         video,
     )
+    from stemma.front.lang.backends.anthropic import Anthropic
     from stemma.front.lang.backends.http import RuntimeEndpoint
-    from stemma.front.lang.backends.openai import OpenAI
+    from stemma.front.lang.backends.litellm import LiteLLM
+    from stemma.front.lang.backends.openai import Crusoe, OpenAI
     from stemma.front.lang.backends.runtime import Runtime, ServerArgs
     from stemma.front.lang.choices import (
         greedy_token_selection,
@@ -51,14 +50,16 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "stemma.front.lang.api": (
-        "Anthropic Crusoe LiteLLM VertexAI assistant assistant_begin assistant_end flush_cache function gen "
+        "VertexAI assistant assistant_begin assistant_end flush_cache function gen "
         "gen_int gen_string get_server_info image select separate_reasoning set_default_backend system "
         "system_begin system_end user user_begin user_end video"
     ),
     "stemma.front.lang.choices": "greedy_token_selection token_length_normalized unconditional_likelihood_normalized",
     "stemma.front.lang.settings": "global_config",
+    "stemma.front.lang.backends.anthropic": "Anthropic",
     "stemma.front.lang.backends.http": "RuntimeEndpoint",
-    "stemma.front.lang.backends.openai": "OpenAI",
+    "stemma.front.lang.backends.litellm": "LiteLLM",
+    "stemma.front.lang.backends.openai": "Crusoe OpenAI",
     "stemma.front.lang.backends.runtime": "Runtime ServerArgs",
     "stemma.offline": "Engine",
     "stemma.core.types.sampling": "SamplingParams",

@@ -8,7 +8,8 @@ from tests.architecture.source import ROOT, imported, modules
 IMPORT_NAMES = {"google-re2": "re2", "prometheus-client": "prometheus_client", "pyzmq": "zmq"}
 
 
-ADAPTED = ("openai", "plot", "xgrammar", "outlines")  # extras of the product itself, each imported by one adapter
+# Extras of the product itself, each imported by one adapter.
+ADAPTED = ("openai", "anthropic", "litellm", "video", "plot", "xgrammar", "outlines")
 KERNELS = "stemma.device.ops.triton."  # alone imports what it is written in
 EXTRAS = (*ADAPTED, "gpu")
 

@@ -10,6 +10,11 @@ def api_key() -> str | None:
     return os.environ.get(API_KEY) or None
 
 
+def crusoe_api_key() -> str | None:
+    """The key of the language's backend Crusoe, where none was given."""
+    return os.environ.get("CRUSOE_API_KEY") or None
+
+
 def cache_folder() -> Path:
     """Where lies what can be made again: XDG_CACHE_HOME, or what stands for it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stemma"

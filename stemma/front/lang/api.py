@@ -1,6 +1,7 @@
 """What programs are written with: the names of `import stemma as sgl`."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any, NoReturn, overload
 from stemma.front.lang.asynchronous import AsyncFunction
 from stemma.front.lang.choices import ChoicesSamplingMethod, token_length_normalized
 from stemma.front.lang.errors import Misuse
-from stemma.front.lang.ir import ExprList, Gen, Node, RoleBegin, RoleEnd, Select, SeparateReasoning, each
+from stemma.front.lang.ir import ExprList, Gen, Image, Node, RoleBegin, RoleEnd, Select, SeparateReasoning, Video, each
 from stemma.front.lang.program import SglFunction, backend_of
 from stemma.front.lang.sampling import Json, Stops
 from stemma.front.lang.schema import shape_of
@@ -128,6 +129,16 @@ user_begin, user_end = partial(RoleBegin, "user"), partial(RoleEnd, "user")
 assistant_begin, assistant_end = partial(RoleBegin, "assistant"), partial(RoleEnd, "assistant")
 
 
+def image(expr: object) -> Image:
+    """Show an image: a path, bytes, or one of PIL. What stands for it in the text is told by the chat template."""
+    return Image(expr)
+
+
+def video(path: str | os.PathLike[str], num_frames: int) -> Video:
+    """Show so many frames of a video file, at even distances."""
+    return Video(str(path), num_frames)
+
+
 def separate_reasoning(expr: Expr | None = None, model_type: str | None = None) -> ExprList:
     """Say `expr`, then keep the thoughts of its variable apart, as `<name>_reasoning_content`."""
     nodes = [] if expr is None else list(each(expr))
@@ -150,25 +161,9 @@ def get_server_info(backend: object = None) -> Json | None:
     return backend_of(backend).get_server_info() if _has(backend) else None
 
 
-def image(expr: object) -> NoReturn:
-    """Raises Misuse: there are no models that see yet."""
-    raise Misuse("image is not served yet: Stemma has no models that see")
-
-
-def video(path: object, num_frames: int) -> NoReturn:
-    """Raises Misuse: there are no models that see yet."""
-    raise Misuse("video is not served yet: Stemma has no models that see")
-
-
-def _unserved(name: str, *args: object, **options: object) -> NoReturn:
-    raise Misuse(
-        f"the {name} backend is not served yet; there are Engine, Runtime, RuntimeEndpoint and OpenAI, "
-        "which also talks to other servers that speak its API"
-    )
-
-
-Anthropic, Crusoe = partial(_unserved, "Anthropic"), partial(_unserved, "Crusoe")
-LiteLLM, VertexAI = partial(_unserved, "LiteLLM"), partial(_unserved, "VertexAI")
+def VertexAI(model_name: str, safety_settings: object = None) -> NoReturn:
+    """Raises Misuse: it is not served."""
+    raise Misuse("the VertexAI backend is not served; LiteLLM has a door to it: LiteLLM('vertex_ai/...')")
 
 
 def _typed(args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stemma.front.lang.ir import (
     CommitLazy,
     ConstantText,
     Gen,
+    Image,
     Node,
     RoleBegin,
     RoleEnd,
@@ -22,8 +23,10 @@ from stemma.front.lang.ir import (
     SeparateReasoning,
     VarScopeBegin,
     VarScopeEnd,
+    Video,
     each,
 )
+from stemma.front.lang.media import encoded_image, encoded_video
 from stemma.front.lang.picture import Deed, Track
 from stemma.front.lang.place import program_line
 from stemma.front.lang.reasoning import thinking_and_answer
@@ -297,7 +300,11 @@ class Executor:
                 decision = self.backend.select(transcript, choices, temperature, method)
                 self._say(decision.decision, step.value, decision.meta_info)
             case CommitLazy():
-                self.backend.cache_prefix(transcript.text)
+                self.backend.commit(transcript)
+            case Image(image=image):
+                self._say(transcript.see(encoded_image(image)))
+            case Video(path=path, num_frames=num_frames):
+                self._say(transcript.see(encoded_video(path, num_frames)))
             case RoleBegin(role=role):
                 transcript.begin(role)
             case RoleEnd(role=role):

@@ -65,6 +65,17 @@ class Select(Node):
 
 
 @dataclass(eq=False, slots=True)
+class Image(Node):
+    image: object = field(repr=False)  # path, bytes, or what can save itself
+
+
+@dataclass(eq=False, slots=True)
+class Video(Node):
+    path: str
+    num_frames: int
+
+
+@dataclass(eq=False, slots=True)
 class RoleBegin(Node):
     role: str
 

@@ -1,6 +1,7 @@
 """Sampling parameters of programs: every name, default and translation, once."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -16,6 +17,8 @@ _TYPES: dict[object, tuple[str, tuple[str, ...]]] = {  # pattern of a type's val
     bool: (r"(True|False)", ()),
     str: (r"\"[\w\d\s]*\"", ()),
 }
+_SHARED = ("max_new_tokens", "stop", "temperature", "top_p", "frequency_penalty", "presence_penalty")  # by every API
+_FORMS = ("regex", "json_schema", "dtype", "return_logprob")
 _NAMED: dict[object, object] = {kind.__name__: kind for kind in (int, float, bool, str)}
 
 
@@ -53,7 +56,7 @@ class Sampling:
 
     def native(self) -> Json:
         """The `sampling_params` of `/generate`."""
-        pattern, ends = (self.regex, ()) if self.dtype is None else form_of(self.dtype)
+        pattern, ends = self.form()
         schema = self.json_schema
         return {name: getattr(self, name) for name in _INNER} | {
             "stop": [*strings(self.stop), *ends],
@@ -67,19 +70,53 @@ class Sampling:
         """What stands beside them."""
         return {name: value for name in _BESIDE if (value := getattr(self, name)) is not None}
 
-    def openai(self, length_name: str, is_chat: bool) -> Json:
-        """The fields of an OpenAI request. Raises BackendError for what that API cannot say."""
-        asked = [name for name in ("regex", "dtype", "return_logprob", "json_schema") if getattr(self, name)]
-        if asked and (asked[0] != "json_schema" or not is_chat):
-            raise BackendError(f"{asked[0]} cannot be asked of the OpenAI backend; leave it out")
-        shared = ("n", "temperature", "top_p", "frequency_penalty", "presence_penalty")
+    def openai(self, length_name: str) -> Json:
+        """The fields of an OpenAI request. Patterns are none of its own: Stemma's and SGLang's servers take them."""
+        self._check("OpenAI", ("n", *_SHARED, "regex", "dtype", "json_schema"))
+        pattern, ends = self.form()
+        beside: Json = {"regex": pattern} if pattern else {}
+        if self.json_schema is not None:
+            beside |= _response_format(self.json_schema)
         return {
             length_name: self.max_new_tokens,
-            "stop": [*strings(self.stop)] or None,
-            **{name: getattr(self, name) for name in shared},
-        } | (_response_format(self.json_schema) if asked else {})
+            "stop": [*strings(self.stop), *ends] or None,
+            "n": self.n,
+            **{name: getattr(self, name) for name in _SHARED[2:]},
+        } | ({"extra_body": beside} if beside else {})
+
+    def anthropic(self) -> Json:
+        """The fields of a request for messages. Newer models refuse to be drawn otherwise, newer clients do not know
+        how: only what was asked for is said, beside the client's own words."""
+        self._check("Anthropic", (*_SHARED[:4], "top_k"))
+        drawn = {name: getattr(self, name) for name in ("temperature", "top_p", "top_k") if self._differs(name)}
+        stops = {"stop_sequences": [*strings(self.stop)]} if self.stop else {}
+        return {"max_tokens": self.max_new_tokens, **stops} | ({"extra_body": drawn} if drawn else {})
+
+    def litellm(self) -> Json:
+        """The fields of a completion. Not every model takes all: only what was asked for is said."""
+        self._check("LiteLLM", ("n", *_SHARED, "json_schema"))
+        fields = {name: getattr(self, name) for name in ("n", *_SHARED[3:]) if self._differs(name)}
+        fields |= {"max_tokens": self.max_new_tokens, "temperature": self.temperature}
+        fields |= {"stop": [*strings(self.stop)]} if self.stop else {}
+        return fields | ({} if self.json_schema is None else _response_format(self.json_schema))
+
+    def form(self) -> tuple[str | None, tuple[str, ...]]:
+        """The pattern of the answer, and the strings after which it is over."""
+        return (self.regex, ()) if self.dtype is None else form_of(self.dtype)
+
+    def _check(self, api: str, known: tuple[str, ...]) -> None:
+        """Raises BackendError for a form that an API cannot be asked for. Finer sampling is left out, and warned of."""
+        lacking = [name for name in NAMES if name not in known and self._differs(name)]
+        if refused := [name for name in lacking if name in _FORMS]:
+            raise BackendError(f"{refused[0]} cannot be asked of {api}; leave it out")
+        if lacking:
+            warnings.warn(f"{api} has no {', '.join(lacking)}: left out", stacklevel=2)
+
+    def _differs(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(_DEFAULT, name))
 
 
+_DEFAULT = Sampling()
 NAMES = tuple(each.name for each in fields(Sampling))
 _INNER = NAMES[: NAMES.index("return_logprob")]
 _BESIDE = NAMES[NAMES.index("return_logprob") : NAMES.index("dtype")]

@@ -20,6 +20,7 @@ class ChatTemplate:
     stop_str: tuple[str, ...] = ()
     pattern: str = ""  # of model paths, in lower case, that are written so
     merges_system: bool = field(default=False)
+    image_token: str = "<image>"
 
     def around(self, role: str, before: Sequence[Message]) -> Around:
         prefix, suffix = self.role_prefix_and_suffix.get(role, ("", ""))
@@ -64,14 +65,19 @@ _ALL = (  # a path is matched from the top
                  _three(("[SYSTEM_PROMPT] ", " [/SYSTEM_PROMPT]"), ("[INST] ", " [/INST]"), ("", " </s><s>")),
                  pattern=r"(mistral|mixtral).*instruct|pixtral"),
     ChatTemplate("llama-3-instruct", _LLAMA_3, stop_str=("<|eot_id|>",), pattern=r"llama-3.*instruct"),
-    ChatTemplate("llama-4", _LLAMA_4, stop_str=("<|eot|>",), pattern=r"llama-4.*instruct"),
+    ChatTemplate("llama-4", _LLAMA_4, stop_str=("<|eot|>",), pattern=r"llama-4.*instruct", image_token="<|image|>"),
+    ChatTemplate("qwen2-vl", _IM, _KIND, ("<|im_end|>",), r"qwen.*vl",
+                 image_token="<|vision_start|><|image_pad|><|vision_end|>"),
+    ChatTemplate("chatml-llava", _IM, _KIND, ("<|im_end|>",), r"llava.*(34b|qwen2)", image_token="<image>\n"),
+    ChatTemplate("internvl-2-5", _IM, None, ("<|im_end|>", "<|action_end|>"), r"internvl2_5"),
     ChatTemplate("qwen", _IM, _KIND, ("<|im_end|>",), r"qwen.*(chat|instruct)"),
     ChatTemplate("chatml", _IM, None, ("<|im_end|>",), r"acorn|tinyllama|qwen3|yi-(?!1\.5).*chat"),
     ChatTemplate("yi-1.5",
                  _three(("", ""), ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"), ("", "<|im_end|>\n")),
                  stop_str=("<|im_end|>",), pattern=r"yi-1\.5.*chat"),
     ChatTemplate("gemma-it", _three(("", ""), ("<start_of_turn>user\n", "<end_of_turn>\n"),
-                                    ("<start_of_turn>model\n", "<end_of_turn>\n")), pattern=r"gemma.*it"),
+                                    ("<start_of_turn>model\n", "<end_of_turn>\n")), pattern=r"gemma.*it",
+                 image_token="<start_of_image>"),
     ChatTemplate("dbrx-instruct", _IM, None, ("<|im_end|>",), r"dbrx.*instruct"),
     ChatTemplate("c4ai-command-r",
                  _three((_COMMAND.format("SYSTEM"), _COMMAND_END), (_COMMAND.format("USER"), _COMMAND_END),

@@ -1,6 +1,6 @@
 """A program's text so far, and the turns in it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stemma.front.lang.errors import Misuse
 from stemma.front.lang.templates import ChatTemplate, Message
@@ -15,6 +15,8 @@ class Transcript:
     messages: list[Message] = field(default_factory=list)  # turns that have ended
     role: str | None = None  # of the turn that has begun
     turn_start: int = 0
+    images: list[str] = field(default_factory=list)  # and videos: base64
+    turn_images: int = 0  # how many there were when the turn began
 
     def begin(self, role: str) -> None:
         """Start a turn; before the first one comes the template's system prompt, if it has one."""
@@ -27,15 +29,27 @@ class Transcript:
             self.end("system")
         self.role = role
         self.text += self.template.around(role, self.messages)[0]
-        self.turn_start = len(self.text)
+        self.turn_start, self.turn_images = len(self.text), len(self.images)
+
+    def see(self, encoded: str) -> str:
+        """An image, in base64; what stands for it in the text."""
+        self.images.append(encoded)
+        return self.template.image_token
 
     def end(self, role: str) -> None:
         if self.role != role:
             raise Misuse(f"a turn of {role!r} ends, but {self.role or 'none'} has begun")
-        content = self.text[self.turn_start :].lstrip()
+        content = self.parts(self.text[self.turn_start :].lstrip())
         self.text += self.template.around(role, self.messages)[1]
         self.messages.append({"role": role, "content": content})
         self.role = None
 
+    def parts(self, text: str) -> object:
+        """A turn's content: its text, and the images that were shown in it."""
+        if len(self.images) == self.turn_images:
+            return text
+        urls = [f"data:image/jpeg;base64,{image}" for image in self.images[self.turn_images :]]
+        return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+
     def branch(self) -> "Transcript":
-        return Transcript(self.template, self.text, list(self.messages), self.role, self.turn_start)
+        return replace(self, messages=list(self.messages), images=list(self.images))

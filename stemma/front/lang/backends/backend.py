@@ -27,6 +27,10 @@ class BaseBackend:
     def cache_prefix(self, prefix: str) -> None:
         """Compute a text that programs will begin with. Nothing to do where nothing is kept."""
 
+    def commit(self, transcript: Transcript) -> None:
+        """Compute all of a text that branches will begin with."""
+        self.cache_prefix(transcript.text)
+
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         raise BackendError(f"{type(self).__name__} cannot generate")
 

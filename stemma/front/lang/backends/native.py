@@ -39,7 +39,10 @@ class NativeBackend(BaseBackend):
         return self._template
 
     def cache_prefix(self, prefix: str) -> None:
-        self._compute(prefix)
+        self._compute(prefix, {})
+
+    def commit(self, transcript: Transcript) -> None:
+        self._compute(transcript.text, shown(transcript))
 
     def flush_cache(self) -> bool:
         return self._door.flush()
@@ -48,14 +51,14 @@ class NativeBackend(BaseBackend):
         return self._door.server_info()
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
-        answer = self._door.generate(_body(transcript.text, sampling))
+        answer = self._door.generate(_body(transcript, sampling))
         if isinstance(answer, list):
             return [each["text"] for each in answer], [each["meta_info"] for each in answer]
         return answer["text"], answer["meta_info"]
 
     def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
         told = 0
-        for answer in self._door.stream(_body(transcript.text, sampling)):
+        for answer in self._door.stream(_body(transcript, sampling)):
             yield answer["text"][told:], answer["meta_info"]
             told = len(answer["text"])
 
@@ -65,8 +68,10 @@ class NativeBackend(BaseBackend):
         """Score all options in one batch behind the text, which was computed once, before them."""
         if temperature > 1e-5:
             raise Misuse(f"select takes the best option; its temperature must be 0, not {temperature}")
-        prefix_len = self._compute(transcript.text) if transcript.text else 0
-        answers = self._score({"text": [transcript.text + choice for choice in choices]}, max(prefix_len - 2, 0))
+        images = shown(transcript)
+        prefix_len = self._compute(transcript.text, images) if transcript.text else 0
+        texts = [transcript.text + choice for choice in choices]
+        answers = self._score({"text": texts, **images}, max(prefix_len - 2, 0))
         metas = [answer["meta_info"] for answer in answers]
         scored = [own_entries(meta, prefix_len, transcript.text) for meta in metas]
         alone = None
@@ -81,9 +86,9 @@ class NativeBackend(BaseBackend):
             unconditional_token_logprobs=alone,
         )
 
-    def _compute(self, text: str) -> int:
+    def _compute(self, text: str, images: Json) -> int:
         """Have a text in the cache; its length in tokens."""
-        answer = self._door.generate({"text": text, "sampling_params": {"max_new_tokens": 0}})
+        answer = self._door.generate({"text": text, **images, "sampling_params": {"max_new_tokens": 0}})
         return int(answer["meta_info"]["prompt_tokens"])
 
     def _score(self, prompts: Json, start: int) -> Any:
@@ -113,9 +118,17 @@ def own_entries(meta: Any, prefix_len: int, text: str) -> list[Entry]:
     return entries[len(entries) - own :]
 
 
-def _body(text: str, sampling: Sampling) -> Json:
-    said = {
+def _body(transcript: Transcript, sampling: Sampling) -> Json:
+    settings = {
         "skip_special_tokens": global_config.skip_special_tokens_in_output,
         "spaces_between_special_tokens": global_config.spaces_between_special_tokens_in_out,
     }
-    return {"text": text, "sampling_params": sampling.native() | said, **sampling.beside()}
+    said = {"sampling_params": sampling.native() | settings, **sampling.beside()}
+    return {"text": transcript.text, **shown(transcript), **said}
+
+
+def shown(transcript: Transcript) -> Json:
+    """The field for the program's image. There can be one, as in SGLang."""
+    if len(transcript.images) > 1:
+        raise Misuse(f"a program on this backend can show one image or video, not {len(transcript.images)}")
+    return {"image_data": transcript.images[0]} if transcript.images else {}

@@ -1,12 +1,18 @@
 """Programs on an OpenAI-style server, through the official client."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from threading import Lock
 from typing import Any
 
 from stemma.core.base.errors import ConfigError
+from stemma.core.config.env import crusoe_api_key
 from stemma.front.lang.backends.backend import Answer, BaseBackend
+from stemma.front.lang.backends.native import own_entries
+from stemma.front.lang.backends.turns import parts, text_of, turns, whole
+from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod, mean
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.templates import ChatTemplate, template_named
@@ -17,6 +23,7 @@ try:
 except ImportError as error:
     raise ConfigError("the OpenAI backend needs the official client: pip install 'stemma-llm[openai]'") from error
 
+CRUSOE_URL = "https://api.inference.crusoecloud.com/v1/"
 COMPLETION_MODELS = ("gpt-3.5-turbo-instruct",)
 
 
@@ -65,24 +72,81 @@ class OpenAI(BaseBackend):
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         answer = self._create(transcript, sampling)
         self.token_usage.add(answer.usage)
-        texts = [(choice.message.content if self._is_chat else choice.text) or "" for choice in answer.choices]
-        metas: list[Json] = [{"id": answer.id, "finish_reason": choice.finish_reason} for choice in answer.choices]
-        return (texts, metas) if sampling.n > 1 else (texts[0], metas[0])
+        for choice in answer.choices:
+            check_form(text_of(choice), choice.finish_reason, sampling)
+        return whole(answer, sampling.n)
 
     def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
+        text, reason = "", None
         for chunk in self._create(transcript, sampling, stream=True, stream_options={"include_usage": True}):
             self.token_usage.add(chunk.usage)
-            for choice in chunk.choices:
-                text = choice.delta.content if self._is_chat else choice.text
-                yield text or "", {"id": chunk.id, "finish_reason": choice.finish_reason}
+            for new, meta in parts([chunk]):
+                text, reason = text + new, meta["finish_reason"]
+                yield new, meta
+        check_form(text, reason, sampling)
+
+    def select(
+        self, transcript: Transcript, choices: Sequence[str], temperature: float, method: ChoicesSamplingMethod
+    ) -> ChoicesDecision:
+        """Score all options in one batch of echoed prompts; the text alone is one of them, to know where they begin."""
+        if self._is_chat:
+            raise BackendError("a chat model tells no log-probabilities of a prompt; select needs is_chat_model=False")
+        if method.requires_unconditional_logprobs:
+            raise BackendError("OpenAI's API tells no token ids, without which options cannot be scored alone")
+        prompts = [*filter(None, [transcript.text]), *(transcript.text + choice for choice in choices)]
+        asked = {"prompt": prompts, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0.0}
+        answer = self._client.completions.create(model=self._model_name, **asked)
+        self.token_usage.add(answer.usage)
+        metas = echoed(answer)
+        start = metas[0]["prompt_tokens"] if transcript.text else 0
+        scored = [own_entries(meta, start, transcript.text) for meta in metas[-len(choices) :]]
+        return method(
+            choices=choices,
+            normalized_prompt_logprobs=[mean(entries) for entries in scored],
+            input_token_logprobs=scored,
+            output_token_logprobs=[[] for _ in choices],
+        )
 
     def _create(self, transcript: Transcript, sampling: Sampling, **options: Any) -> Any:
-        fields = {**sampling.openai(self._length_name(), self._is_chat), **options, "model": self._model_name}
-        if not self._is_chat:
-            return self._client.completions.create(prompt=transcript.text, **fields)
-        if transcript.role != "assistant" or len(transcript.text) != transcript.turn_start:
-            raise BackendError("a chat model answers whole turns: let gen be the first thing in s.assistant(...)")
-        return self._client.chat.completions.create(messages=transcript.messages, **fields)
+        fields = {**sampling.openai(self._length_name()), **options, "model": self._model_name}
+        if self._is_chat:
+            return self._client.chat.completions.create(messages=turns(transcript), **fields)
+        return self._client.completions.create(prompt=transcript.text, **fields)
 
     def _length_name(self) -> str:
         return "max_completion_tokens" if self._model_name.startswith(("o1", "o3")) else "max_tokens"
+
+
+def Crusoe(
+    model_name: str, api_key: str | None = None, base_url: str | None = None, chat_template: ChatTemplate | None = None,
+    **options: Any,
+) -> OpenAI:  # fmt: skip
+    """A chat model on Crusoe's servers, which speak OpenAI's API. The key may come from CRUSOE_API_KEY."""
+    key = api_key or crusoe_api_key()
+    if key is None:  # the client would send them OpenAI's
+        raise ConfigError("Crusoe needs a key: Crusoe(model_name, api_key=...), or CRUSOE_API_KEY")
+    return OpenAI(model_name, True, chat_template, api_key=key, base_url=base_url or CRUSOE_URL, **options)
+
+
+def echoed(answer: Any) -> list[dict[str, Any]]:
+    """The tokens of each prompt, as `/generate` tells them, of an answer that echoes it and draws one more."""
+    choices = sorted(answer.choices, key=lambda choice: choice.index)
+    told = [choice.logprobs for choice in choices]
+    entries = [[*zip(each.token_logprobs, repeat(None), each.tokens)] for each in told]
+    drawn = sum(map(len, entries)) - answer.usage.prompt_tokens
+    # The token that ends a text is told by some servers, and by others not.
+    extra = [drawn == len(choices) or choice.finish_reason == "length" for choice in choices]
+    if drawn != sum(extra):
+        raise BackendError(f"the server told {drawn} tokens too many for {len(choices)} prompts; does it echo them?")
+    lengths = [len(each) - is_more for each, is_more in zip(entries, extra, strict=True)]
+    return [
+        {"input_token_logprobs": each[:length], "prompt_tokens": length}
+        for each, length in zip(entries, lengths, strict=True)
+    ]
+
+
+def check_form(text: str, reason: object, sampling: Sampling) -> None:
+    """Servers may ignore what they do not know. Raises BackendError when the answer shows it."""
+    pattern, _ = sampling.form()
+    if pattern and reason == "stop" and not sampling.stop and not re.fullmatch(pattern, text):
+        raise BackendError(f"the server did not hold its answer to the pattern {pattern}: {text[:80]!r}")

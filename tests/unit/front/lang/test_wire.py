@@ -124,11 +124,8 @@ def test_types_become_patterns() -> None:
     assert Sampling(json_schema={"type": "object"}).native()["json_schema"] == '{"type": "object"}'
     with pytest.raises(RuntimeError, match="dtype"):
         Sampling(dtype="complex").native()
-    with pytest.raises(BackendError, match="regex"):
-        Sampling(regex="a").openai("max_tokens", is_chat=True)
-    assert Sampling(max_new_tokens=5).openai("max_tokens", is_chat=True)["max_tokens"] == 5
-    schema = Sampling(json_schema='{"type": "object"}')
-    asked: Any = schema.openai("max_tokens", is_chat=True)["response_format"]
-    assert asked["json_schema"]["schema"] == {"type": "object"}
-    with pytest.raises(BackendError, match="json_schema"):
-        schema.openai("max_tokens", is_chat=False)
+    assert Sampling(max_new_tokens=5).openai("max_tokens")["max_tokens"] == 5
+    asked: Any = Sampling(json_schema='{"type": "object"}').openai("max_tokens")["extra_body"]
+    assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    with pytest.raises(BackendError, match="return_logprob"):
+        Sampling(return_logprob=True).openai("max_tokens")
