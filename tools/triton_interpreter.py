@@ -18,6 +18,7 @@ from triton.runtime import interpreter
 Numbers = NDArray[Any]
 
 _NARROW = {tl.bfloat16: torch.bfloat16, tl.float8e4nv: torch.float8_e4m3fn, tl.float8e5: torch.float8_e5m2}
+INPUTS = 16  # of an instruction of matrix units, for numbers of 16 bits
 _COMPUTING = ("binary_op", "unary_op", "create_fabs", "create_fma", "create_clampf")
 
 
@@ -58,8 +59,12 @@ def _cast(source: Any, target: Any) -> Any:
 
 
 def _dot(self: Any, a: Any, b: Any, d: Any, input_precision: Any, max_num_imprecise_acc: Any) -> Any:
-    product = np.matmul(_wide(a), _wide(b), dtype=d.data.dtype)
-    return interpreter.TensorHandle(product + d.data, d.dtype.scalar)
+    """As matrix units add: some inputs at a time, in one order whatever the shape of the block."""
+    found, left, right = d.data, _wide(a), _wide(b)
+    for k in range(0, left.shape[-1], INPUTS):
+        products = left[..., k : k + INPUTS].astype(np.float64) @ right[..., k : k + INPUTS, :].astype(np.float64)
+        found = (found + products).astype(found.dtype)
+    return interpreter.TensorHandle(found, d.dtype.scalar)
 
 
 def _fused(self: Any, x: Any, y: Any, z: Any) -> Any:

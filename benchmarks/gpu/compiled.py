@@ -27,6 +27,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from benchmarks.facts import report
 from benchmarks.gpu.launches import CASES
+from stemma.device.ops.triton.launch import AMD_STAGES
 
 TARGETS = {"sm_90": GPUTarget("cuda", 90, 32), "gfx942": GPUTarget("hip", "gfx942", 64)}
 _TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
@@ -47,6 +48,7 @@ class Launch:
         if target.backend != "cuda":
             options["EARLY"] = False
             options.pop("launch_pdl", None)
+            options["num_stages"] = min(AMD_STAGES, options.get("num_stages", AMD_STAGES))
         options = {name: value for name, value in options.items() if name != "EARLY" or name in self.names}
         backend = make_backend(target)
         bind = create_function_from_signature(self.kernel.signature, self.kernel.params, backend)

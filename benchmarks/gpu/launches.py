@@ -4,11 +4,18 @@ Shapes: T rows of a step, D model width (4096: Qwen3-8B).
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from stemma.core.base.numbers import round_up
+from stemma.core.config.quant import PANEL
+from stemma.device.ops.inputs import Tables
+from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.table import ops_of
+from stemma.device.ops.triton.heads import norm_rotate_write
+from stemma.device.ops.triton.inputs import fill_inputs
 
 OPS = ops_of("triton")
 WIDTH = 4096
@@ -26,6 +33,43 @@ def norm() -> None:
     OPS.add_rms_norm(x_TD, None, nothing(WIDTH), 1e-6)
 
 
+def product(outputs: int, inputs: int, rows: int) -> None:
+    matrix = Matrix("plain", BF16, outputs, inputs, nothing(round_up(outputs, PANEL), 2 * inputs, dtype=torch.uint8))
+    OPS.linear(nothing(rows, inputs), matrix, None)
+
+
+def step_inputs() -> None:
+    tables = Tables(nothing(256, 4097, dtype=torch.int32), nothing(256, 257, dtype=torch.int64), 16)
+    fill_inputs(nothing(3, 8192, dtype=torch.int64), nothing(3, 256, dtype=torch.int64), tables)
+
+
+def rows() -> None:
+    OPS.take(nothing(8192, WIDTH), nothing(256, dtype=torch.int64))
+
+
+def activation() -> None:
+    for name in ("silu", "gelu", "gelu_tanh"):
+        OPS.gated(nothing(256, 2 * 12288), name)
+
+
+def heads() -> None:
+    x_TXH, cache_SKH, angles_PR = nothing(256, 48, 128), nothing(65536, 8, 128), nothing(4096, 64, dtype=torch.float32)
+    places_T = nothing(256, dtype=torch.int64)
+    norm_rotate_write(x_TXH, nothing(256), 32, 1e-6, angles_PR, angles_PR, places_T, cache_SKH, cache_SKH, places_T)
+    OPS.norm_rotate(x_TXH[:, :40], None, 32, 1e-6, angles_PR, angles_PR, places_T)
+
+
 CASES: dict[str, Callable[[], None]] = {
+    "inputs": step_inputs,
+    "rows": rows,
     "norm": norm,
+    "heads": heads,
+    "gated": activation,
+    **{
+        f"linear {outputs} x {inputs}, {rows} rows": partial(product, outputs, inputs, rows)
+        for outputs, inputs, rows in (
+            *((4096, 12288, 1), (4096, 12288, 64), (4096, 12288, 8192)),  # in chunks
+            *((24576, 4096, 1), (24576, 4096, 8192)),
+        )
+    },
 }

@@ -27,7 +27,7 @@ ROOMS = {
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
     "control/grammar": Room(NOUNS, 2100),
-    "device/ops": Room(NOUNS, 1700),
+    "device/ops": Room(NOUNS, 3900),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
     "device/weights": Room(("core/base", "core/config", "device/ops"), 730),
     "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 360),

@@ -34,3 +34,11 @@ def test_it_fits_and_spills_nothing(case: str) -> None:
     for facts in found:
         assert facts["stack_bytes"] == 0, facts
         assert facts["shared_bytes"] <= SHARED_BYTES[facts["target"]], facts
+        assert facts.get("widest_load_bits", 128) == 128 or case == "inputs", facts
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("linear")])
+def test_products_run_on_matrix_units(case: str) -> None:
+    for facts in compiled():
+        assert facts["case"] != case or facts["matrix"].get(UNITS[facts["target"]], 0) > 0, facts

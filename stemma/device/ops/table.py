@@ -32,7 +32,14 @@ _PLACES = {
 _NATIVE = "stemma.device.ops.cpu.bodies"
 _TRITON = "stemma.device.ops.triton"
 _TRITON_PLACES = {
+    "inputs": f"{_TRITON}.inputs:inputs",
+    "embed": f"{_TRITON}.rows:embed",
+    "take": f"{_TRITON}.rows:take",
+    "linear": f"{_TRITON}.linear:linear",
+    "logits": f"{_TRITON}.linear:logits",
     "add_rms_norm": f"{_TRITON}.norm:add_rms_norm",
+    "norm_rotate": f"{_TRITON}.heads:norm_rotate",
+    "gated": f"{_TRITON}.gated:gated",
 }
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 EARLY_CAPABILITY = (9, 0)  # from here on a kernel may be scheduled before the one ahead of it has ended
 
+AMD_STAGES = 2
+
 
 def early(x: Tensor) -> dict[str, bool]:
     """Arguments of a launch: whether it may begin while the kernel before it ends (programmatic dependent launch).
@@ -20,6 +22,11 @@ def early(x: Tensor) -> dict[str, bool]:
     if x.device.type == "meta" or (x.device.type == "cuda" and _is_early(x.device)):
         return {"EARLY": True, "launch_pdl": True}
     return {"EARLY": False}
+
+
+def stages(x: Tensor, most: int) -> int:
+    """Rounds of a loop that are on their way from memory at a time; AMD's shared memory holds few."""
+    return min(most, AMD_STAGES) if x.device.type == "cuda" and torch.version.hip is not None else most
 
 
 @cache
