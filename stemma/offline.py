@@ -120,9 +120,12 @@ class Engine:
     def get_model_info(self) -> Result:
         return model_info(self._serve, self._config)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The token ids of a text, as `generate` would see them."""
-        return self._service.tokenizer.encode(text)
+        return self._service.tokenizer.encode(text, add_special_tokens)
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool = True) -> str:
+        return self._service.tokenizer.decode(tokens, skip_special_tokens)
 
     def shutdown(self) -> None:
         """Abort what runs and end both threads. A second time does nothing."""

@@ -108,30 +108,6 @@ def test_select_agrees_with_scores_of_whole_texts(places: Places) -> None:
     assert state["best"] == CHOICES[means.index(max(means))]
 
 
-def test_a_prefix_is_computed_once(places: Places) -> None:
-    """Told by the engine: forks, options and batches find whole pages of what they share."""
-    engine, _ = places
-    pages = len(engine.encode(LONG)) // 16 * 16
-
-    @sgl.function
-    def forks(s: Any) -> None:
-        s += LONG
-        children = s.fork(4)
-        children += lambda index: f"{index}" + sgl.gen("x", max_tokens=1)
-        s["cached"] = [child.get_meta_info("x")["cached_tokens"] for child in children]
-
-    @sgl.function
-    def shots(s: Any, question: str) -> None:
-        s += LONG
-        s += question + sgl.gen("x", max_tokens=1)
-
-    assert sgl.flush_cache(engine)
-    assert forks.run(backend=engine)["cached"] == [pages] * 4
-    assert sgl.flush_cache(engine)
-    states = shots.run_batch([{"question": str(number)} for number in range(4)], backend=engine)
-    assert [state.get_meta_info("x")["cached_tokens"] for state in states] == [pages] * 4
-
-
 def test_what_is_generated_has_the_form_that_was_asked_for(places: Places) -> None:
     schema: dict[str, object] = {"type": "object", "properties": {"a": {"enum": [1, "b"]}}, "required": ["a"]}
 

@@ -29,6 +29,7 @@ def model_info(serve: ServeConfig, engine: EngineConfig) -> Json:
         "model_type": engine.model.model_type,
         "architectures": [engine.model.architecture],
         "vocab_size": engine.model.vocab_size,
+        "computes_beginnings_once": engine.cache.radix,  # also of requests that come at once
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from stemma.front.lang.errors import Misuse
 from stemma.front.lang.executor import Executor
-from stemma.front.lang.ir import CommitLazy
 from stemma.front.lang.program import backend_of
 from stemma.front.lang.sampling import split
 from stemma.front.lang.state import Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker
@@ -51,8 +50,7 @@ class AsyncState(Speaker):
         """As in other programs, awaited."""
         if size < 1:
             raise Misuse(f"a fork has at least one branch, not {size}")
-        if size > 1 and await self.text():
-            self._executor.submit(CommitLazy())
+        self._executor.commit(size)
         await self._until()
         return AsyncGroup([AsyncState(branch) for branch in self._executor.branches(size)], self)
 

@@ -120,11 +120,14 @@ class Executor:
             value.settle(content)
 
     def fork(self, size: int) -> "list[Executor]":
-        """Branches that begin with all there is; their common text is computed once, before they start."""
-        self.sync()
-        if size > 1 and self._transcript.text:
-            self.submit(CommitLazy())
+        """Branches that begin with all there is."""
+        self.commit(size)
         return self.branches(size)
+
+    def commit(self, size: int) -> None:
+        """Have what so many branches will begin with computed, where that would not be done once in any case."""
+        if size > 1 and self.backend.commits_forks:
+            self.submit(CommitLazy())
 
     def branches(self, size: int) -> "list[Executor]":
         """The same, of a text that need not be computed first."""
@@ -300,7 +303,8 @@ class Executor:
                 decision = self.backend.select(transcript, choices, temperature, method)
                 self._say(decision.decision, step.value, decision.meta_info)
             case CommitLazy():
-                self.backend.commit(transcript)
+                if transcript.text:
+                    self.backend.commit(transcript)
             case Image(image=image):
                 self._say(transcript.see(encoded_image(image)))
             case Video(path=path, num_frames=num_frames):
@@ -358,7 +362,7 @@ class Executor:
             value.has_thoughts = False
             value.settle(answer, value.meta)
             self.set_var(f"{name}_reasoning_content", thoughts)
-            self._transcript.text = self._transcript.text[: self._transcript.turn_start] + answer
+            self._transcript.rewrite(self._transcript.turn_start, answer)
             self._tell()
 
     # Waiting.

@@ -7,6 +7,16 @@ from stemma.front.lang.templates import ChatTemplate, Message
 
 
 @dataclass(slots=True, eq=False)
+class Said:
+    """A stretch of a text that a model said, and its tokens. Written by the backend that had it said."""
+
+    begin: int
+    end: int
+    tokens: list[int]
+    is_cut: bool  # by a stop string: the tokens may say more than the text
+
+
+@dataclass(slots=True, eq=False)
 class Transcript:
     """What a model would read. Owned by an executor, or by a tracer that replays a program's beginning."""
 
@@ -17,6 +27,7 @@ class Transcript:
     turn_start: int = 0
     images: list[str] = field(default_factory=list)  # and videos: base64
     turn_images: int = 0  # how many there were when the turn began
+    said: tuple[Said, ...] = ()  # in the order of the text; written by backends that speak in tokens
 
     def begin(self, role: str) -> None:
         """Start a turn; before the first one comes the template's system prompt, if it has one."""
@@ -43,6 +54,11 @@ class Transcript:
         self.text += self.template.around(role, self.messages)[1]
         self.messages.append({"role": role, "content": content})
         self.role = None
+
+    def rewrite(self, start: int, text: str) -> None:
+        """Put another text in place of all that follows `start`."""
+        self.text = self.text[:start] + text
+        self.said = tuple(said for said in self.said if said.end <= start)
 
     def parts(self, text: str) -> object:
         """A turn's content: its text, and the images that were shown in it."""

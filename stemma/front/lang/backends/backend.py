@@ -16,6 +16,8 @@ Answer = tuple[str, Json] | tuple[list[str], list[Json]]  # text and meta_info; 
 class BaseBackend:
     """Calls come from many threads at once, and wait. What a backend cannot do raises BackendError."""
 
+    commits_forks = False  # whether a text must be computed before many go on from it, to be computed once
+
     @cached_property
     def crew(self) -> Crew:
         """Who waits for it."""

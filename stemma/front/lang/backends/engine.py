@@ -1,6 +1,6 @@
 """Programs on an engine in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from stemma.front.lang.backends.native import NativeBackend
@@ -12,6 +12,10 @@ class EngineLike(Protocol):
     """What is needed of `stemma.Engine`; named by its shape, so that the language works without torch."""
 
     def generate(self, prompt: Any = None, sampling_params: Any = None, *, stream: Any = False, **body: Any) -> Any: ...
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool = True) -> str: ...
 
     def flush_cache(self) -> bool: ...
 
@@ -33,8 +37,14 @@ class EngineDoor:
         answers: Iterator[Any] = self._engine.generate(body.get("text"), stream=True, **_rest(body))
         return answers
 
-    def model_path(self) -> str:
-        return str(self._engine.get_model_info()["model_path"])
+    def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        return [self._engine.encode(text, add_special_tokens) for text in texts]
+
+    def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
+        return [self._engine.decode(each, skip_special_tokens) for each in tokens]
+
+    def model_info(self) -> Json:
+        return self._engine.get_model_info()
 
     def flush(self) -> bool:
         return self._engine.flush_cache()

@@ -4,7 +4,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -44,8 +44,19 @@ class HttpDoor:
                     yield answer
             raise BackendError(f"{self.base_url} ended a stream before its last event")
 
-    def model_path(self) -> str:
-        return str(json.loads(self.ask("/get_model_info"))["model_path"])
+    def model_info(self) -> Json:
+        found: Json = json.loads(self.ask("/get_model_info"))
+        return found
+
+    def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        body: Json = {"prompt": list(texts), "add_special_tokens": add_special_tokens}
+        found: list[list[int]] = json.loads(self.ask("/v1/tokenize", body))["tokens"]
+        return found
+
+    def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
+        body: Json = {"tokens": list(tokens), "skip_special_tokens": skip_special_tokens}
+        found: list[str] = json.loads(self.ask("/v1/detokenize", body))["text"]
+        return found
 
     def flush(self) -> bool:
         try:

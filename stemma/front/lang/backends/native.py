@@ -8,11 +8,12 @@ from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod, En
 from stemma.front.lang.errors import BackendError, Misuse
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.settings import global_config
+from stemma.front.lang.spelling import Speller, Vocabulary, common
 from stemma.front.lang.templates import ChatTemplate, template_named, template_of
-from stemma.front.lang.transcript import Transcript
+from stemma.front.lang.transcript import Said, Transcript
 
 
-class Door(Protocol):
+class Door(Vocabulary, Protocol):
     """Where the native dialect is spoken."""
 
     def generate(self, body: Json) -> Any:
@@ -21,7 +22,7 @@ class Door(Protocol):
     def stream(self, body: Json) -> Iterator[Any]:
         """JSON: each answer as it grows, all of it so far."""
 
-    def model_path(self) -> str: ...
+    def model_info(self) -> Json: ...
 
     def flush(self) -> bool: ...
 
@@ -33,16 +34,20 @@ class NativeBackend(BaseBackend):
 
     def __init__(self, door: Door, chat_template_name: str | None = None):
         self._door = door
-        self._template = template_named(chat_template_name) if chat_template_name else template_of(door.model_path())
+        self._speller = Speller(door)
+        about = door.model_info()
+        path = str(about["model_path"])
+        self._template = template_named(chat_template_name) if chat_template_name else template_of(path)
+        self.commits_forks = not about.get("computes_beginnings_once")
 
     def get_chat_template(self) -> ChatTemplate:
         return self._template
 
     def cache_prefix(self, prefix: str) -> None:
-        self._compute(prefix, {})
+        self._compute({"text": prefix})
 
     def commit(self, transcript: Transcript) -> None:
-        self._compute(transcript.text, shown(transcript))
+        self._compute(self._prompt(transcript))
 
     def flush_cache(self) -> bool:
         return self._door.flush()
@@ -51,33 +56,44 @@ class NativeBackend(BaseBackend):
         return self._door.server_info()
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
-        answer = self._door.generate(_body(transcript, sampling))
+        answer = self._door.generate(self._prompt(transcript) | _wishes(sampling))
+        answers = answer if isinstance(answer, list) else [answer]
+        hear(transcript, answers[0])
         if isinstance(answer, list):
             return [each["text"] for each in answer], [each["meta_info"] for each in answer]
         return answer["text"], answer["meta_info"]
 
     def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
-        told = 0
-        for answer in self._door.stream(_body(transcript, sampling)):
-            yield answer["text"][told:], answer["meta_info"]
-            told = len(answer["text"])
+        begin, told = len(transcript.text), 0
+        for answer in self._door.stream(self._prompt(transcript) | _wishes(sampling)):
+            text, told = answer["text"][told:], len(answer["text"])
+            if answer["meta_info"].get("finish_reason") is not None:
+                hear(transcript, answer, begin)
+            yield text, answer["meta_info"]
 
     def select(
         self, transcript: Transcript, choices: Sequence[str], temperature: float, method: ChoicesSamplingMethod
     ) -> ChoicesDecision:
-        """Score all options in one batch behind the text, which was computed once, before them."""
+        """Score all options in one batch behind the text, which is computed once."""
         if temperature > 1e-5:
             raise Misuse(f"select takes the best option; its temperature must be 0, not {temperature}")
-        images = shown(transcript)
-        prefix_len = self._compute(transcript.text, images) if transcript.text else 0
-        texts = [transcript.text + choice for choice in choices]
-        answers = self._score({"text": texts, **images}, max(prefix_len - 2, 0))
-        metas = [answer["meta_info"] for answer in answers]
-        scored = [own_entries(meta, prefix_len, transcript.text) for meta in metas]
+        spelled = self._spelled(transcript, ("", *choices))
+        if spelled is None:
+            start = self._compute(self._prompt(transcript)) if transcript.text else 0
+            texts = [transcript.text + choice for choice in choices]
+            metas = self._score({"text": texts, **shown(transcript)}, max(start - 2, 0))
+            scored = [own_entries(meta, start, transcript.text) for meta in metas]
+        else:
+            prefix, *options = spelled
+            starts = [common(prefix, option) for option in options]
+            metas = self._score({"input_ids": options}, max(min(starts) - 1, 0))
+            scored = [
+                told(meta, len(option) - start) for meta, option, start in zip(metas, options, starts, strict=True)
+            ]
         alone = None
         if method.requires_unconditional_logprobs:
             ids = [[entry[1] for entry in entries] for entries in scored]
-            alone = [each["meta_info"]["input_token_logprobs"] for each in self._score({"input_ids": ids}, 0)]
+            alone = [meta["input_token_logprobs"] for meta in self._score({"input_ids": ids}, 0)]
         return method(
             choices=choices,
             normalized_prompt_logprobs=[mean(entries) for entries in scored],
@@ -86,13 +102,25 @@ class NativeBackend(BaseBackend):
             unconditional_token_logprobs=alone,
         )
 
-    def _compute(self, text: str, images: Json) -> int:
+    def _prompt(self, transcript: Transcript) -> Json:
+        """The text, as a field of a request: as tokens once a model has said some of it."""
+        spelled = self._spelled(transcript) if transcript.said else None
+        return {"text": transcript.text, **shown(transcript)} if spelled is None else {"input_ids": spelled[0]}
+
+    def _spelled(self, transcript: Transcript, endings: Sequence[str] = ("",)) -> list[list[int]] | None:
+        """The tokens of the text with each ending. None: there is nothing to be gained, or only text will do."""
+        if transcript.images or (not transcript.said and self.commits_forks):
+            return None
+        return self._speller.spell(transcript, endings)
+
+    def _compute(self, prompt: Json) -> int:
         """Have a text in the cache; its length in tokens."""
-        answer = self._door.generate({"text": text, **images, "sampling_params": {"max_new_tokens": 0}})
+        answer = self._door.generate({**prompt, "sampling_params": {"max_new_tokens": 0}})
         return int(answer["meta_info"]["prompt_tokens"])
 
-    def _score(self, prompts: Json, start: int) -> Any:
-        return self._door.generate(
+    def _score(self, prompts: Json, start: int) -> list[Any]:
+        """The meta_info of each prompt, with the log-probabilities of its tokens from `start` on."""
+        answers = self._door.generate(
             {
                 **prompts,
                 "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
@@ -101,6 +129,7 @@ class NativeBackend(BaseBackend):
                 "logprob_start_len": start,
             }
         )
+        return [answer["meta_info"] for answer in answers]
 
 
 def own_entries(meta: Any, prefix_len: int, text: str) -> list[Entry]:
@@ -111,20 +140,17 @@ def own_entries(meta: Any, prefix_len: int, text: str) -> list[Entry]:
     """
     entries: list[Entry] = meta["input_token_logprobs"]
     own = meta["prompt_tokens"] - prefix_len
-    if own < 0:
-        raise BackendError("an option made the text before it shorter; end that text at the border of a word")
-    if prefix_len and len(entries) > own and not text.endswith(str(entries[-own - 1][2])):
+    if prefix_len and len(entries) > own >= 0 and not text.endswith(str(entries[-own - 1][2])):
         own += 1
+    return told(meta, own)
+
+
+def told(meta: Any, own: int) -> list[Entry]:
+    """The log-probabilities of so many tokens at the end."""
+    if own <= 0:
+        raise BackendError("an option made the text before it shorter; end that text at the border of a word")
+    entries: list[Entry] = meta["input_token_logprobs"]
     return entries[len(entries) - own :]
-
-
-def _body(transcript: Transcript, sampling: Sampling) -> Json:
-    settings = {
-        "skip_special_tokens": global_config.skip_special_tokens_in_output,
-        "spaces_between_special_tokens": global_config.spaces_between_special_tokens_in_out,
-    }
-    said = {"sampling_params": sampling.native() | settings, **sampling.beside()}
-    return {"text": transcript.text, **shown(transcript), **said}
 
 
 def shown(transcript: Transcript) -> Json:
@@ -132,3 +158,23 @@ def shown(transcript: Transcript) -> Json:
     if len(transcript.images) > 1:
         raise Misuse(f"a program on this backend can show one image or video, not {len(transcript.images)}")
     return {"image_data": transcript.images[0]} if transcript.images else {}
+
+
+def hear(transcript: Transcript, answer: Any, begin: int | None = None) -> None:
+    """Remember in which tokens a text was said. One that only ends it, such as a turn's end, is no part of it."""
+    begin = len(transcript.text) if begin is None else begin
+    tokens = answer.get("output_ids") or []
+    matched = (answer["meta_info"].get("finish_reason") or {}).get("matched")
+    if tokens and tokens[-1] == matched:
+        tokens = tokens[:-1]
+    if tokens:
+        said = Said(begin, begin + len(answer["text"]), tokens, is_cut=isinstance(matched, str))
+        transcript.said = (*transcript.said, said)
+
+
+def _wishes(sampling: Sampling) -> Json:
+    settings = {
+        "skip_special_tokens": global_config.skip_special_tokens_in_output,
+        "spaces_between_special_tokens": global_config.spaces_between_special_tokens_in_out,
+    }
+    return {"sampling_params": sampling.native() | settings, **sampling.beside()}

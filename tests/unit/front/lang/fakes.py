@@ -13,6 +13,8 @@ from stemma.front.lang.transcript import Transcript
 class FakeBackend(BaseBackend):
     """`script(text)` is the answer to a text; one that raises makes the backend fail. `hold()` makes it wait."""
 
+    commits_forks = True
+
     def __init__(self, script: Callable[[str], str] = lambda text: "answer", template: str = "default"):
         self.script = script
         self.template = template_named(template)

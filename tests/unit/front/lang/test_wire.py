@@ -76,13 +76,40 @@ def test_options_are_scored_in_one_batch_behind_the_text() -> None:
 
     def use(backend: RuntimeEndpoint, whole: House) -> None:
         assert program.run(backend=backend)["x"] in ("yes", "no")
-        first, *options, _, _ = requests = whole.requests()
-        assert len(requests) == 5 and {request.sampling.max_new_tokens for request in requests} == {0}
-        start = len(unpack(first.tokens)) - 2
+        *options, _, _ = requests = whole.requests()
+        assert len(requests) == 4 and {request.sampling.max_new_tokens for request in requests} == {0}
+        start = len("Is it? ") - 1
         assert [request.logprobs for request in options] == [LogprobSpec(start=start)] * 2
         assert [prompt(request) for request in options] == ["Is it? yes", "Is it? no"]
 
     with_server(use)
+
+
+def test_what_was_said_is_sent_as_it_was_said() -> None:
+    """The engine says letters, of which the tokenizer would make words: the next request holds the letters."""
+    the, cat = TOKENIZER.encode(" the"), TOKENIZER.encode(" cat")
+    assert len(the) == len(cat) == 1
+
+    @sgl.function
+    def program(s: Any) -> None:
+        s += "A the" + sgl.gen("x") + " the" + sgl.gen("y", stop="t")
+        s += " the" + sgl.gen("z", n=2) + sgl.select("w", ["t", " cat"])
+
+    def use(backend: RuntimeEndpoint, whole: House) -> None:
+        state = program.run(backend=backend)
+        assert state.error() is None
+        first, second, third, _, option, _ = asked = [list(unpack(request.tokens)) for request in whole.requests()]
+        assert first == [65, *the]
+        assert second == [*first, *b" cat", *the]
+        assert third == [*second, *b" ca", *the]
+        assert option == [*third, *b" cat", 116]
+        assert (
+            state.text().startswith("A the cat the ca the cat") and state["y"] == " ca" and state["z"] == [" cat"] * 2
+        )
+        assert program.run(backend=backend, stream=True).text() == state.text()
+        assert [list(unpack(request.tokens)) for request in whole.requests()] == asked * 2
+
+    with_server(use, " cat")
 
 
 def test_a_stream_that_fails_says_so() -> None:
