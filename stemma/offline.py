@@ -108,6 +108,11 @@ class Engine:
             return self._async_streamed(self._body(prompt, sampling_params, body))
         return await asyncio.wrap_future(self._start(self._generate(self._body(prompt, sampling_params, body))))
 
+    def abort_request(self, rid: str = "", abort_all: bool = False) -> None:
+        """End what is under way and has an id that begins so. Does not wait."""
+        if self._is_running:
+            self._loop.call_soon_threadsafe(self._service.abort, rid, abort_all)
+
     def flush_cache(self, timeout_seconds: float = 0.0) -> bool:
         """Forget every cached prefix. False: something still runs, and nothing was forgotten."""
         return self._wait(self._service.flush(timeout_seconds)).ok

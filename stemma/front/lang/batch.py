@@ -1,9 +1,12 @@
-"""Many runs of a program, over a bounded number of threads."""
+"""Many runs of a program, a bounded number of them at once."""
 
+import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from rich.console import Console
@@ -17,13 +20,49 @@ AHEAD = 200  # runs that may be finished before they are read
 
 def in_order(run: Callable[[A], R], batch: Sequence[A], num_threads: int | str, progress_bar: bool) -> Iterator[R]:
     """The result of each, in the order of the batch, as soon as all before it are there. The first error ends it."""
-    threads = max(96, 16 * (os.cpu_count() or 1)) if num_threads == "auto" else int(num_threads)
+    threads = _most(num_threads)
     results = _serial(run, batch) if threads == 1 else _threaded(run, batch, min(threads, len(batch)))
-    with Progress(console=Console(stderr=True), disable=not progress_bar) as progress:
-        task = progress.add_task("run_batch", total=len(batch))
+    with _progress(len(batch), progress_bar) as advance:
         for result in results:
-            progress.advance(task)
+            advance()
             yield result
+
+
+async def at_once(
+    run: Callable[[A], Awaitable[R]], batch: Sequence[A], num_threads: int | str, progress_bar: bool
+) -> AsyncIterator[R]:
+    """The same of what is awaited: so many run at once, in one thread."""
+    most = _most(num_threads)
+    places = asyncio.Semaphore(most)
+
+    async def placed(arguments: A) -> R:
+        async with places:
+            return await run(arguments)
+
+    waiting: deque[asyncio.Task[R]] = deque()
+    try:
+        with _progress(len(batch), progress_bar) as advance:
+            for at, arguments in enumerate(batch, 1):
+                waiting.append(asyncio.create_task(placed(arguments)))
+                while waiting and (at == len(batch) or len(waiting) >= max(AHEAD, most)):
+                    result = await waiting[0]
+                    waiting.popleft()
+                    advance()
+                    yield result
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _most(num_threads: int | str) -> int:
+    return max(96, 16 * (os.cpu_count() or 1)) if num_threads == "auto" else int(num_threads)
+
+
+@contextmanager
+def _progress(total: int, is_shown: bool) -> Iterator[Callable[[], None]]:
+    with Progress(console=Console(stderr=True), disable=not is_shown) as progress:
+        yield partial(progress.advance, progress.add_task("run_batch", total=total))
 
 
 def _serial(run: Callable[[A], R], batch: Sequence[A]) -> Iterator[R]:

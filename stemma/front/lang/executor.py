@@ -29,12 +29,15 @@ from stemma.front.lang.ir import (
 from stemma.front.lang.media import encoded_image, encoded_video
 from stemma.front.lang.picture import Deed, Track
 from stemma.front.lang.place import program_line
+from stemma.front.lang.reading import Call
 from stemma.front.lang.reasoning import thinking_and_answer
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.schema import Shape
 from stemma.front.lang.transcript import Transcript
 
 _SLOW = (Gen, Select, CommitLazy)  # these wait for a backend
+
+ABORT_SECONDS = 0.05  # between two requests to end another
 
 log = logging.getLogger("language")
 
@@ -93,7 +96,9 @@ class Executor:
         self._error_line = ""
         self._runner: int | None = None  # thread in which the program itself runs, if not the reader's
         self._changed = threading.Condition(threading.RLock())
-        self._calls: list[tuple[Callable[[], bool], Callable[[], None]]] = []  # to be made when something is there
+        self._calls: list[Call] = []
+        self._branches: list[Executor] = []
+        self._is_asking = False  # the backend, for something that takes long
 
     # The program's side.
 
@@ -144,6 +149,7 @@ class Executor:
             )
             for _ in range(size)
         ]
+        self._branches += children
         self.track.children += [child.track for child in children]
         return children
 
@@ -156,16 +162,31 @@ class Executor:
         self.track.joined = perf_counter()
         with self._changed:
             self._runner = None
-            if error is not None and self._error is None:
-                self._error, self._error_line = error, "the program"
+            self._keep(error)
             self._tell()
+
+    def stop(self, error: BaseException) -> None:
+        """Do nothing more of what was said, here and in all branches. What the backend is asked just now goes on."""
+        for branch in self._family():
+            with branch._changed:
+                branch._keep(error)
+                branch._steps.clear()
+                branch._tell()
+
+    def abort(self) -> None:
+        """Of a program that was stopped: end what backends are asked, and wait until they have answered."""
+        for branch in self._family():
+            # A request may not have arrived yet when it is aborted the first time.
+            while branch._is_asking and branch.backend.abort(branch._transcript):
+                with branch._changed:
+                    branch._changed.wait_for(lambda: not branch._is_asking, ABORT_SECONDS)  # noqa: B023  # called here
 
     # The reader's side.
 
     def sync(self) -> None:
         """Wait until all that was said is done, or has failed."""
         with self._changed:
-            self._changed.wait_for(self._is_settled)
+            self._changed.wait_for(partial(self._is_settled, self.is_program()))
 
     def text(self) -> str:
         self.sync()
@@ -188,56 +209,50 @@ class Executor:
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
         """A variable that is done. Raises KeyError when there is none, ProgramError when it will never be."""
-        if not self._wait(lambda: name in self._variables, timeout_seconds):
+        if not self.wait(lambda: name in self._variables, timeout_seconds):
             raise TimeoutError(f"{name!r} was not begun within {timeout_seconds} s")
         value = self._variables.get(name)
         if value is None:
             self._raise_failure()
             raise KeyError(name)
-        if not self._wait(lambda: value.is_done, timeout_seconds):
+        if not self.wait(lambda: value.is_done, timeout_seconds):
             raise TimeoutError(f"{name!r} was not there within {timeout_seconds} s")
         if not value.is_done:
             self._raise_failure()
             raise KeyError(name)  # its scope was not closed
         return value
 
-    def call_when(self, name: str | None, call: Callable[[], None]) -> None:
-        """Call it, in whatever thread, once a variable is done, or never will be; without a name, once all is done."""
-
-        def is_there() -> bool:
-            return name is not None and name in self._variables and self._variables[name].is_done
-
+    def call_when(self, call: Call) -> None:
+        """Make a call, in whatever thread."""
         with self._changed:
-            self._calls.append((is_there, call))
+            self._calls.append(call)
             self._tell()
 
-    def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
-        """New text of the program, or of one variable, with the meta_info so far, until its end.
+    def has(self, name: str | None) -> bool:
+        """A variable is done; without a name, all is, which shows otherwise."""
+        return name is not None and name in self._variables and self._variables[name].is_done
 
-        A program that does not stream yields all at once. Raises ProgramError when it fails, after what had come.
-        """
+    def has_news(self, name: str | None, told: int) -> bool:
+        """There is more than so many characters of the program, or of a variable. Unless it streams, all comes last."""
         if not self.is_streaming:
-            self.sync()
-        if name is not None:
-            self._wait(lambda: name in self._variables)
-        value = None if name is None else self._variables.get(name)
-        if value is None and name is not None:
-            self._raise_failure()
-            yield "", None
-            return
-        told, is_over = 0, False
-        while not is_over:
-            with self._changed:
-                self._wait(partial(self._has_news, value, told))
-                text = self._transcript.text if value is None else value.text
-                meta = None if value is None else value.meta
-                is_done = value is not None and value.is_done
-                is_over = is_done or self._error is not None or self._is_settled()
-            if len(text) > told or is_over:
-                yield text[told:], meta
-                told = len(text)
-        if not is_done:
-            self._raise_failure()
+            return False
+        if name is None:
+            return len(self._transcript.text) > told
+        return name in self._variables and (len(self._variables[name].text) > told or self._variables[name].is_done)
+
+    def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
+        """The text after so many characters, the meta_info so far, and whether that was all.
+
+        Raises ProgramError when it failed, after what had come was told.
+        """
+        with self._changed:
+            value = None if name is None else self._variables.get(name)
+            whole = self._transcript.text if name is None else "" if value is None else value.text
+            is_done = value is not None and value.is_done
+            if len(whole) <= told and not is_done:
+                self._raise_failure()
+            is_over = is_done or (self._error is None and self._is_settled(of_program))
+            return whole[told:], None if value is None else value.meta, is_over
 
     # The worker's side.
 
@@ -277,19 +292,29 @@ class Executor:
     def _fail(self, error: BaseException, line: str) -> None:
         log.warning("%s: %s: %s", line, type(error).__name__, error, exc_info=error)
         with self._changed:
-            self._error, self._error_line = error, line
+            self._keep(error, line)
             self._steps.clear()
             self._is_busy = False
             self._tell()
+
+    def _keep(self, error: BaseException | None, line: str = "the program") -> None:
+        """The first error is the one that is told."""
+        if error is not None and self._error is None:
+            self._error, self._error_line = error, line
 
     def _timed(self, step: Step) -> None:
         if not isinstance(step.node, _SLOW):
             self._execute(step)
             return
+        with self._changed:
+            if self._error is not None:  # it was stopped meanwhile
+                return
+            self._is_asking = True
         began, value = perf_counter(), step.value or Value()
         try:
             self._execute(step)
         finally:
+            self._is_asking = False
             self.track.deeds.append(Deed(step.node, step.line, began, perf_counter(), value.text, value.meta))
 
     def _execute(self, step: Step) -> None:
@@ -367,31 +392,36 @@ class Executor:
 
     # Waiting.
 
-    def _is_settled(self) -> bool:
-        """Nothing is being done, and nothing more can be said while this thread, the reader, waits."""
-        return not self._is_busy and self._runner in (None, threading.get_ident())
+    def is_program(self) -> bool:
+        """Whether the program itself asks, for which nobody else can say more."""
+        return self._runner == threading.get_ident()
 
-    def _wait(self, is_there: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
+    def _is_settled(self, of_program: bool) -> bool:
+        """Nothing is being done, and nothing more will be said."""
+        return not self._is_busy and (of_program or self._runner is None)
+
+    def wait(self, is_there: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
         """Until it is there, or never will be. False when the time was over first."""
         with self._changed:
-            return self._changed.wait_for(partial(self._is_over, is_there), timeout_seconds)
+            return self._changed.wait_for(partial(self._is_over, is_there, self.is_program()), timeout_seconds)
 
-    def _is_over(self, is_there: Callable[[], bool]) -> bool:
-        return is_there() or self._error is not None or self._is_settled()
+    def _is_over(self, is_there: Callable[[], bool], of_program: bool) -> bool:
+        return is_there() or self._error is not None or self._is_settled(of_program)
 
     def _tell(self) -> None:
         """Something has changed. The lock is held."""
         self._changed.notify_all()
         waiting, self._calls = self._calls, []
-        for is_there, call in waiting:
-            if self._is_over(is_there):
-                call()
+        for call in waiting:
+            if self._is_over(call.is_there, call.of_program):
+                call.make()
             else:
-                self._calls.append((is_there, call))
+                self._calls.append(call)
 
-    def _has_news(self, value: Value | None, told: int) -> bool:
-        text = self._transcript.text if value is None else value.text
-        return len(text) > told or (value is not None and value.is_done)
+    def _family(self) -> "Iterator[Executor]":
+        yield self
+        for branch in self._branches:
+            yield from branch._family()
 
     def _raise_failure(self) -> None:
         if self._error is not None:

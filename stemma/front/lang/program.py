@@ -6,8 +6,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Self, cast
 
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.backends.engine import EngineLike, engine_backend
@@ -17,17 +18,18 @@ from stemma.front.lang.executor import Executor
 from stemma.front.lang.ir import Argument
 from stemma.front.lang.sampling import Sampling, split
 from stemma.front.lang.settings import global_config
-from stemma.front.lang.state import ProgramState
+from stemma.front.lang.state import ProgramState, Speaker
 from stemma.front.lang.trace import Recorder, TracedState, traced_on, tracing
 from stemma.front.lang.transcript import Transcript
 
+Arguments = Mapping[str, Any] | Sequence[Any]  # of one run: by name, or in their order
 MIN_PREFIX_CHARACTERS = 64  # a shorter one is not worth a request of its own
 
 log = logging.getLogger("language")
 
 
-class SglFunction:
-    """A program. `run` and `run_batch` take the sampling of every `gen` that does not say otherwise."""
+class Program:
+    """A function whose first parameter is `s`. Bound arguments go before those that a caller gives."""
 
     def __init__(
         self,
@@ -43,14 +45,49 @@ class SglFunction:
         self.bind_arguments = dict(bound or {})
         self.arg_names = spec.args[1:]
         self.arg_defaults = spec.defaults or ()
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(cast(Callable[..., Any], self), func)
 
-    def bind(self, **arguments: Any) -> "SglFunction":
+    def bind(self, **arguments: Any) -> Self:
         """The same program with some arguments settled, whatever a caller gives."""
         for name in arguments:
             if name not in self.arg_names:
                 raise Misuse(f"{self.func.__name__} has no argument {name!r}; it has {', '.join(self.arg_names)}")
-        return SglFunction(self.func, self.num_api_spec_tokens, {**self.bind_arguments, **arguments})
+        return type(self)(self.func, self.num_api_spec_tokens, {**self.bind_arguments, **arguments})
+
+    def named(self, arguments: Arguments) -> Mapping[str, Any]:
+        """One run's arguments by name. Raises Misuse when there are too few or too many."""
+        if isinstance(arguments, Mapping):
+            return arguments
+        least = len(self.arg_names) - len(self.arg_defaults)
+        if not least <= len(arguments) <= len(self.arg_names):
+            raise Misuse(f"{self.func.__name__} takes {least} to {len(self.arg_names)} arguments, not {len(arguments)}")
+        return dict(zip(self.arg_names, arguments, strict=False))
+
+    def called(self, state: Speaker, args: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+        """What the function returns: of an asynchronous one, what is to be awaited."""
+        return self.func(state, *args, **{**arguments, **self.bind_arguments})
+
+    def traced(self, state: Speaker, given: Mapping[str, Any]) -> Any:
+        """The same; what was not given is an Argument."""
+        return self.called(state, (), {**{name: Argument(name) for name in self.arg_names}, **given})
+
+    @contextmanager
+    def glance(self, backend: BaseBackend) -> Iterator[Recorder]:
+        """A context in which to trace the program, to find the text that every run begins with."""
+        recorder = Recorder(backend.get_chat_template(), stops_at_fork=True)
+        try:
+            with tracing(backend):
+                yield recorder
+        except Exception as error:  # a program may do with its arguments what a trace cannot: what came before counts
+            log.debug("%s was traced up to %r", self.func.__name__, error)
+
+    def executor(self, backend: BaseBackend, sampling: Sampling, stream: bool, use_thread: bool = True) -> Executor:
+        transcript = Transcript(backend.get_chat_template())
+        return Executor(backend, sampling, transcript, is_streaming=stream, uses_thread=use_thread)
+
+
+class SglFunction(Program):
+    """A program. `run` and `run_batch` take the sampling of every `gen` that does not say otherwise."""
 
     def run(
         self, *args: Any, stream: bool = False, backend: object = None, use_thread: bool = True, **kwargs: Any
@@ -61,7 +98,7 @@ class SglFunction:
 
     def run_batch(
         self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any]],
+        batch_kwargs: Sequence[Arguments],
         *,
         backend: object = None,
         num_threads: int | str = "auto",
@@ -73,17 +110,12 @@ class SglFunction:
 
         The text that all begin with is computed once, first.
         """
-        batch = [self._named(arguments) for arguments in batch_kwargs]
+        batch = [self.named(arguments) for arguments in batch_kwargs]
         if not batch:
             return []
-        place = backend_of(backend)
-        defaults, unknown = split(sampling)
-        if unknown:
-            raise TypeError(f"run_batch has no argument {next(iter(unknown))!r}")
-        if len(batch) > 1 and global_config.enable_precache_with_tracing:
-            prefix = self._prefix(place)
-            if len(prefix) > MIN_PREFIX_CHARACTERS:
-                place.cache_prefix(prefix)
+        place, defaults = backend_of(backend), only_sampling(sampling)
+        if shares_prefix(batch) and len(prefix := self._prefix(place)) > MIN_PREFIX_CHARACTERS:
+            place.cache_prefix(prefix)
 
         def one(arguments: Mapping[str, Any]) -> ProgramState:
             state = self._run(place, (), arguments, defaults, stream=False, use_thread=True)
@@ -105,7 +137,7 @@ class SglFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> ProgramState:
         if (backend := traced_on()) is not None:
-            return self._trace(backend, {**self._named(args), **kwargs})
+            return self._trace(backend, {**self.named(args), **kwargs})
         return self.run(*args, **kwargs)
 
     def _run(
@@ -117,12 +149,11 @@ class SglFunction:
         stream: bool,
         use_thread: bool,
     ) -> ProgramState:
-        transcript = Transcript(backend.get_chat_template())
-        executor = Executor(backend, sampling, transcript, is_streaming=stream, uses_thread=use_thread)
+        executor = self.executor(backend, sampling, stream, use_thread)
         state = ProgramState(executor)
 
         def program() -> None:
-            state.ret_value = self.func(state, *args, **{**kwargs, **self.bind_arguments})
+            state.ret_value = self.called(state, args, kwargs)
             if global_config.verbosity >= 2:
                 sys.stdout.write(state.text() + "\n")
 
@@ -144,32 +175,29 @@ class SglFunction:
         begun.wait()  # from now on readers know that there is more to come
         return state
 
-    def _named(self, arguments: Mapping[str, Any] | Sequence[Any]) -> Mapping[str, Any]:
-        """One run's arguments by name. Raises Misuse when there are too few or too many."""
-        if isinstance(arguments, Mapping):
-            return arguments
-        least = len(self.arg_names) - len(self.arg_defaults)
-        if not least <= len(arguments) <= len(self.arg_names):
-            raise Misuse(f"{self.func.__name__} takes {least} to {len(self.arg_names)} arguments, not {len(arguments)}")
-        return dict(zip(self.arg_names, arguments, strict=False))
-
     def _trace(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
         state = TracedState(Recorder(backend.get_chat_template(), stops_at_fork=False))
-        arguments = {name: Argument(name) for name in self.arg_names} | {**given, **self.bind_arguments}
         with tracing(backend):
-            state.ret_value = self.func(state, **arguments)
+            state.ret_value = self.traced(state, given)
         return state
 
     def _prefix(self, backend: BaseBackend) -> str:
-        """The text that every run begins with, as far as it can be told without one."""
-        recorder = Recorder(backend.get_chat_template(), stops_at_fork=True)
-        arguments = {name: Argument(name) for name in self.arg_names} | self.bind_arguments
-        try:
-            with tracing(backend):
-                self.func(ProgramState(recorder), **arguments)
-        except Exception as error:  # a program may do with its arguments what a trace cannot: what came before counts
-            log.debug("%s was traced up to %r", self.func.__name__, error)
+        with self.glance(backend) as recorder:
+            self.traced(ProgramState(recorder), {})
         return recorder.prefix()
+
+
+def only_sampling(given: Mapping[str, object]) -> Sampling:
+    """The sampling of a batch, whose arguments stand elsewhere."""
+    sampling, unknown = split(given)
+    if unknown:
+        raise TypeError(f"run_batch has no argument {next(iter(unknown))!r}")
+    return sampling
+
+
+def shares_prefix(batch: Sequence[object]) -> bool:
+    """Whether to look for a text that the runs of a batch begin with."""
+    return len(batch) > 1 and global_config.enable_precache_with_tracing
 
 
 def backend_of(given: object) -> BaseBackend:

@@ -1,6 +1,5 @@
 """`s`: what a program writes to, and what it and its callers read."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -9,14 +8,13 @@ from stemma.front.lang.errors import Misuse
 from stemma.front.lang.executor import Value
 from stemma.front.lang.ir import ConstantText, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
 from stemma.front.lang.picture import Track, svg
+from stemma.front.lang.reading import Readable, read, read_along
 
 Expr = Node | str
 JoinMode = Literal["gather_variable", "concate_and_append"]
 
-_LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
 
-
-class Branch(Protocol):
+class Branch(Readable, Protocol):
     """One branch of a program: an Executor, or a Recorder while it is traced."""
 
     fork_start: int
@@ -32,7 +30,6 @@ class Branch(Protocol):
     def failure(self) -> Exception: ...
     def names(self) -> list[str]: ...
     def value(self, name: str, timeout_seconds: float | None = None) -> Value: ...
-    def grow(self, name: str | None) -> Iterator[tuple[str, object]]: ...
     def end(self) -> None: ...
 
 
@@ -144,16 +141,11 @@ class ProgramState(Speaker):
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """New text of the program, or of a variable, as it comes; at once if the run does not stream."""
-        for text, _ in first_or_full(self.stream_executor.grow(var_name)):
-            yield text
+        return read(self.stream_executor, var_name)
 
-    async def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
+    def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
         """The same; with `return_meta_data`, pairs of new text and meta_info, whose output lists hold what is new."""
-        growing = self.stream_executor.grow(var_name)
-        parts = increments(growing) if return_meta_data and var_name is not None else first_or_full(growing)
-        loop = asyncio.get_running_loop()
-        while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
-            yield part if return_meta_data and var_name is not None else part[0]
+        return read_along(self.stream_executor, var_name, return_meta_data, of_program=False)
 
     def visualize(self) -> str:
         """SVG of what has run: branches, what each waited for and how long, what was found in the cache."""
@@ -222,24 +214,3 @@ class ProgramStateGroup(Branches[ProgramState]):
             raise ValueError(f"join has the modes gather_variable and concate_and_append, not {mode!r}")
         for state in self.states:
             state.stream_executor.end()
-
-
-def first_or_full(parts: Iterator[tuple[str, object]]) -> Iterator[tuple[str, object]]:
-    """Without parts that say nothing, unless there is no other."""
-    has_told = False
-    for text, meta in parts:
-        if text or not has_told:
-            has_told = True
-            yield text, meta
-
-
-def increments(parts: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, object]]:
-    """Each text with the meta_info that came with it or since the last: of lists, only what is new."""
-    told = dict.fromkeys(_LISTS, 0)
-    for text, meta in parts:
-        if meta is None:
-            yield text, {}
-            continue
-        news = {name: meta[name][told[name] :] for name in _LISTS if meta.get(name) is not None}
-        told |= {name: len(meta[name]) for name in news}
-        yield text, {**meta, **news}

@@ -1,6 +1,6 @@
 """Runs a program without a model, to see what it says: its graph, and the text that every run begins with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -23,6 +23,7 @@ from stemma.front.lang.ir import (
     each,
 )
 from stemma.front.lang.picture import Track
+from stemma.front.lang.reading import Call
 from stemma.front.lang.state import ProgramState
 from stemma.front.lang.templates import ChatTemplate
 from stemma.front.lang.transcript import Transcript
@@ -92,8 +93,29 @@ class Recorder:
     def messages(self) -> list[dict[str, object]]:
         raise StopTracing
 
-    def grow(self, name: str | None) -> Iterator[tuple[str, object]]:
+    def commit(self, size: int) -> None:
+        """Nothing is computed."""
+
+    def branches(self, size: int) -> "list[Recorder]":
+        return self.fork(size)
+
+    def has(self, name: str | None) -> bool:
+        return True
+
+    def is_program(self) -> bool:
+        return True
+
+    def has_news(self, name: str | None, told: int) -> bool:
+        return True
+
+    def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
         raise StopTracing
+
+    def wait(self, is_there: Callable[[], bool]) -> bool:
+        return True
+
+    def call_when(self, call: Call) -> None:
+        call.make()
 
     def failure(self) -> Exception:
         raise StopTracing

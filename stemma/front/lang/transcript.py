@@ -26,6 +26,7 @@ class Transcript:
     role: str | None = None  # of the turn that has begun
     turn_start: int = 0
     images: list[str] = field(default_factory=list)  # and videos: base64
+    request: str | None = None  # by what name the backend knows the last generation
     turn_images: int = 0  # how many there were when the turn began
     said: tuple[Said, ...] = ()  # in the order of the text; written by backends that speak in tokens
 

@@ -33,6 +33,10 @@ class BaseBackend:
         """Compute all of a text that branches will begin with."""
         self.cache_prefix(transcript.text)
 
+    def abort(self, transcript: Transcript) -> bool:
+        """End the generation that goes on with this text, from another thread. False where that cannot be."""
+        return False
+
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         raise BackendError(f"{type(self).__name__} cannot generate")
 

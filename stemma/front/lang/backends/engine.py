@@ -17,6 +17,8 @@ class EngineLike(Protocol):
 
     def decode(self, tokens: list[int], skip_special_tokens: bool = True) -> str: ...
 
+    def abort_request(self, rid: str) -> None: ...
+
     def flush_cache(self) -> bool: ...
 
     def get_model_info(self) -> Json: ...
@@ -45,6 +47,9 @@ class EngineDoor:
 
     def model_info(self) -> Json:
         return self._engine.get_model_info()
+
+    def abort(self, rid: str) -> None:
+        self._engine.abort_request(rid)
 
     def flush(self) -> bool:
         return self._engine.flush_cache()

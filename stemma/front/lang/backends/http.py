@@ -58,6 +58,9 @@ class HttpDoor:
         found: list[str] = json.loads(self.ask("/v1/detokenize", body))["text"]
         return found
 
+    def abort(self, rid: str) -> None:
+        self.ask("/abort_request", {"rid": rid})
+
     def flush(self) -> bool:
         try:
             self.ask("/flush_cache", {})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
+from uuid import uuid4
 
 from stemma.front.lang.backends.backend import Answer, BaseBackend
 from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod, Entry, mean
@@ -23,6 +24,8 @@ class Door(Vocabulary, Protocol):
         """JSON: each answer as it grows, all of it so far."""
 
     def model_info(self) -> Json: ...
+
+    def abort(self, rid: str) -> None: ...
 
     def flush(self) -> bool: ...
 
@@ -49,6 +52,11 @@ class NativeBackend(BaseBackend):
     def commit(self, transcript: Transcript) -> None:
         self._compute(self._prompt(transcript))
 
+    def abort(self, transcript: Transcript) -> bool:
+        if transcript.request is not None:
+            self._door.abort(transcript.request)
+        return True
+
     def flush_cache(self) -> bool:
         return self._door.flush()
 
@@ -56,7 +64,7 @@ class NativeBackend(BaseBackend):
         return self._door.server_info()
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
-        answer = self._door.generate(self._prompt(transcript) | _wishes(sampling))
+        answer = self._door.generate(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling))
         answers = answer if isinstance(answer, list) else [answer]
         hear(transcript, answers[0])
         if isinstance(answer, list):
@@ -65,7 +73,7 @@ class NativeBackend(BaseBackend):
 
     def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
         begin, told = len(transcript.text), 0
-        for answer in self._door.stream(self._prompt(transcript) | _wishes(sampling)):
+        for answer in self._door.stream(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling)):
             text, told = answer["text"][told:], len(answer["text"])
             if answer["meta_info"].get("finish_reason") is not None:
                 hear(transcript, answer, begin)
@@ -151,6 +159,12 @@ def told(meta: Any, own: int) -> list[Entry]:
         raise BackendError("an option made the text before it shorter; end that text at the border of a word")
     entries: list[Entry] = meta["input_token_logprobs"]
     return entries[len(entries) - own :]
+
+
+def named(transcript: Transcript, sampling: Sampling) -> Json:
+    """An id for the request, by which it can be aborted; servers want several for several answers."""
+    transcript.request = uuid4().hex if sampling.n == 1 else None
+    return {} if transcript.request is None else {"rid": transcript.request}
 
 
 def shown(transcript: Transcript) -> Json:

@@ -49,3 +49,27 @@ def test_no_job_is_lost_between_two_threads(monkeypatch: pytest.MonkeyPatch) -> 
         tired.start(done.set)
         assert done.wait(10)
         time.sleep(0.001)
+
+
+def test_what_exceeds_the_bound_waits_its_turn() -> None:
+    bounded = Crew(most_threads=3)
+    may_go, lock = threading.Event(), threading.Lock()
+    begun: list[int] = []
+    done = threading.Semaphore(0)
+
+    def job() -> None:
+        with lock:
+            begun.append(threading.get_ident())
+        may_go.wait(10)
+        done.release()
+
+    for _ in range(20):
+        bounded.start(job)
+    deadline = time.monotonic() + 10
+    while len(begun) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    may_go.set()
+    assert all(done.acquire(timeout=10) for _ in range(20))
+    assert len(begun) == 20 and len(set(begun)) == 3
+    assert len(threads_of(bounded, 3)) == 3
