@@ -185,6 +185,45 @@ def test_asynchronous_programs_share_an_engine(places: Places) -> None:
         assert asyncio.run(everything(backend)) == expected
 
 
+def test_a_cancelled_program_ends_its_request(places: Places) -> None:
+    @sgl.function
+    async def program(s: Any) -> None:
+        s += "Once" + sgl.gen("x", max_tokens=1500, ignore_eos=True)
+        await s["x"]
+
+    async def cancelled(backend: Any) -> None:
+        tasks = [asyncio.create_task(program.run(backend=backend)) for _ in range(3)]
+        streams = await program.run(backend=backend, stream=True)
+        async for _ in streams.text_async_iter("x"):
+            break  # it has begun
+        for task in tasks:
+            task.cancel()
+        await streams.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in ended] == [asyncio.CancelledError] * 3
+        assert len(await streams.text()) < 1500
+        while not await asyncio.to_thread(sgl.flush_cache, backend):  # which an engine that is busy refuses
+            await asyncio.sleep(0.01)
+
+    for backend in places:
+        asyncio.run(asyncio.wait_for(cancelled(backend), 20))
+
+
+def test_images_are_refused_by_models_that_do_not_see(places: Places) -> None:
+    """Before anything is computed, and with the field's name: at every door of ours."""
+    engine, server = places
+
+    @sgl.function
+    def sees(s: Any) -> None:
+        s += sgl.user(sgl.image(b"\xff\xd8\xff\xe0") + "What is it?")
+        s += sgl.assistant(sgl.gen("x"))
+
+    openai = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
+    for backend, told in ((engine, "image_data"), (server, "image_data"), (openai, "image_url")):
+        with pytest.raises(ProgramError, match=rf"test_language.py:\d+: .*{told}"):
+            sees.run(backend=backend)["x"]
+
+
 def test_an_engine_certifies(places: Places) -> None:
     engine, _ = places
     sampling = {"regex": "(yes|no)", "temperature": 1.5}
@@ -251,6 +290,17 @@ def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
 
     completions = sgl.OpenAI("default", is_chat_model=False, base_url=f"{server.url}/v1", api_key=KEY)
     assert plain.run(backend=completions, temperature=0)["x"] == plain.run(backend=places[0], temperature=0)["x"]
+
+    @sgl.function
+    def formed(s: Any) -> None:
+        s += LONG + sgl.select("best", CHOICES) + sgl.select("by_token", CHOICES, choices_method=METHODS["by_token"])
+        s += sgl.gen("pattern", regex="[a-c]{2}") + sgl.gen("bool", dtype=bool)
+
+    through, direct = (formed.run(backend=place, temperature=0) for place in (completions, places[0]))
+    assert through.text() == direct.text()
+    for name in ("best", "by_token"):
+        means, expected = (state.get_meta_info(name)["normalized_prompt_logprobs"] for state in (through, direct))
+        assert means == pytest.approx(expected, abs=1e-5)
 
 
 @sgl.function
