@@ -11,14 +11,18 @@ from torch import Tensor
 
 from stemma.core.base.numbers import round_up
 from stemma.core.config.quant import PANEL
+from stemma.device.ops.cpu.sampling import ASK, WANT
 from stemma.device.ops.inputs import Tables
 from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.table import ops_of
 from stemma.device.ops.triton.heads import norm_rotate_write
 from stemma.device.ops.triton.inputs import fill_inputs
+from stemma.device.ops.triton.sample import sample
+from stemma.device.ops.triton.score import score
 
 OPS = ops_of("triton")
 WIDTH = 4096
+VOCABULARY = 151_936
 BF16 = torch.bfloat16
 
 
@@ -59,12 +63,24 @@ def heads() -> None:
     OPS.norm_rotate(x_TXH[:, :40], None, 32, 1e-6, angles_PR, angles_PR, places_T)
 
 
+def draw() -> None:
+    logits_SV = nothing(256, VOCABULARY, dtype=torch.float32)
+    sample(logits_SV, nothing(256, ASK.itemsize, dtype=torch.uint8))
+
+
+def logprobs() -> None:
+    logits_SV, tokens_S = nothing(256, VOCABULARY, dtype=torch.float32), nothing(256, dtype=torch.int64)
+    score(logits_SV, tokens_S, nothing(256, WANT.itemsize, dtype=torch.uint8), best=20, chosen=4)
+
+
 CASES: dict[str, Callable[[], None]] = {
     "inputs": step_inputs,
     "rows": rows,
     "norm": norm,
     "heads": heads,
     "gated": activation,
+    "sample": draw,
+    "score": logprobs,
     **{
         f"linear {outputs} x {inputs}, {rows} rows": partial(product, outputs, inputs, rows)
         for outputs, inputs, rows in (
