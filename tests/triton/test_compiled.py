@@ -13,6 +13,7 @@ from benchmarks.gpu.launches import CASES
 from tests.architecture.source import ROOT
 
 SHARED_BYTES = {"sm_90": 227 << 10, "gfx942": 64 << 10}  # that a block may have
+GATHERING = ("inputs", "score_rows")  # kernels that read here and there; all others read 16 bytes at a time
 UNITS = {"sm_90": "HGMMA", "gfx942": "v_mfma"}
 
 
@@ -34,7 +35,7 @@ def test_it_fits_and_spills_nothing(case: str) -> None:
     for facts in found:
         assert facts["stack_bytes"] == 0, facts
         assert facts["shared_bytes"] <= SHARED_BYTES[facts["target"]], facts
-        assert facts.get("widest_load_bits", 128) == 128 or case == "inputs", facts
+        assert facts.get("widest_load_bits", 128) == 128 or facts["kernel"] in GATHERING, facts
 
 
 @pytest.mark.timeout(600)

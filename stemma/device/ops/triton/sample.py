@@ -1,6 +1,6 @@
 """From logits to tokens without waiting for anything: three launches, whatever the rows ask for.
 
-`_process` does to logits what a row asks for and finds the largest; `_weigh` makes weights of them, and all tokens race;
+`_process` does to logits what a row asks for and finds the largest; `_weigh` makes weights of them, and all race;
 `_settle` looks whether the winner may win: the three truncations keep a beginning of one order (heavier first, among
 equals the lower id first), and if the winner does not belong to it, it and all behind it are out and the others race
 again (docs/decisions/0024-a-draw-without-a-sort.md). What rows ask for are records of ops/cpu/sampling.py, with
@@ -29,7 +29,7 @@ _LEAST = tl.constexpr(1.1754943508222875e-38)
 
 def _at(name: str) -> tl.constexpr:
     """Where a field stands, in units of its own size."""
-    kind, offset = (ASK.fields or {})[name][:2]
+    kind, offset = dict(ASK.fields or {})[name][:2]
     return tl.constexpr(offset // kind.itemsize)
 
 
