@@ -14,7 +14,7 @@ from stemma.core.types.step import Masks, RowPlan, RowResult, Seat, StepPlan, St
 from stemma.core.types.tokens import unpack
 
 MASK = (1 << 61) - 1
-NO_MASKS: Masks = {}
+NO_MASKS = Masks()
 
 
 def fold(fingerprint: int, token: int) -> int:
@@ -80,14 +80,15 @@ class FakeDevice:
         self.tokens = 0  # computed positions
 
     def launch(self, plan: StepPlan, masks: Masks = NO_MASKS) -> StepResult:
-        assert plan.is_masked or not masks
+        assert plan.is_masked or not masks.rows
+        allowed = masks.by_row()
         assert plan.step == self.steps, f"step {plan.step} came after {self.steps} steps"
         self.steps += 1
         assert plan.rows and plan.tokens <= self.step_tokens
         assert len({row.row for row in plan.rows}) == len(plan.rows), "a row stands twice in a step"
         for seat in plan.seats:
             self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
-        rows = tuple(self._compute(row, masks.get(row.row)) for row in plan.rows)
+        rows = tuple(self._compute(row, allowed.get(row.row)) for row in plan.rows)
         return StepResult(step=plan.step, rows=rows, seconds=self.seconds(plan))
 
     def _compute(self, plan: RowPlan, mask: bytes | None) -> RowResult:

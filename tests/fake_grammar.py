@@ -5,12 +5,13 @@ text and it; text is forced when all answers that begin so go on with it.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from stemma.control.grammar.matcher import Matcher, fill_each
 from stemma.control.grammar.tokens import Tokens, read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
@@ -115,6 +116,9 @@ class ListCompiler:
 
     def start(self, grammar: Grammar) -> ListCompilation:
         return ListCompilation(grammar, lambda: not self._holds(grammar))
+
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        fill_each(matchers, words_NW)
 
     def close(self) -> None:
         self.is_closed = True

@@ -14,7 +14,7 @@ from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import RowPlan, Seat, StepPlan, StepResult
 from stemma.core.types.tokens import pack, unpack
-from tests.fake_device import FakeDevice, fold, logprob, next_token
+from tests.fake_device import NO_MASKS, FakeDevice, fold, logprob, next_token
 
 CONTEXT = 48
 VOCAB_SIZE = 40
@@ -140,7 +140,7 @@ class Harness:
             self.plans.append(plan)
             if plan.is_masked:
                 self.land(all_of_them=True)
-            self.flying.append(self.device.launch(plan, self.scheduler.masks() if plan.is_masked else {}))
+            self.flying.append(self.device.launch(plan, self.scheduler.masks() if plan.is_masked else NO_MASKS))
         else:
             waits = self.scheduler.parking or not self.scheduler.has_work
             assert self.flying or waits, "there is work, nothing flies, and nobody computes"

@@ -62,7 +62,7 @@ class LocalExecutor:
     def launch(self, plan: StepPlan) -> LocalStep:
         self._masks = Future()
         if not plan.is_masked:
-            self._masks.set_result({})
+            self._masks.set_result(Masks())
         run = partial(isolate, self._step, plan, self._masks.result)
         return LocalStep(self._masks, run if self._thread is None else self._thread.submit(run).result)
 

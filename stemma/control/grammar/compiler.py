@@ -3,12 +3,15 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stemma.control.grammar.backend import BACKENDS
 from stemma.control.grammar.child import NICE, Child, start_deep
-from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary
 from stemma.core.base.errors import Bug, GrammarError, StemmaError
 from stemma.core.types.grammar import Grammar
 
@@ -69,6 +72,12 @@ class Compiler:
         if len(self._known) > CACHED:
             self._known.popitem(last=False)
         return known
+
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        """What may come next, for each of some matchers that were compiled here."""
+        if self._backend is None:
+            raise Bug("masks were asked for before any grammar was compiled")
+        self._backend.fill_masks(matchers, words_NW)
 
     def close(self) -> None:
         """Ends the worker after the grammar that it is at."""

@@ -6,15 +6,16 @@ Moskal et al., "LLGuidance", https://github.com/guidance-ai/llguidance.
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from typing import cast
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer
 from llguidance._tokenizer import TokenizerWrapper
 from numpy.typing import NDArray
 
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark, pattern
-from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.matcher import Matcher, Vocabulary
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
@@ -47,6 +48,7 @@ class LLGuidanceBackend:
     def __init__(self, vocabulary: Vocabulary):
         self._vocabulary = vocabulary
         self._limits = LLParserLimits(verbose_errors=False)
+        self._threads = LLExecutor()
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -91,6 +93,14 @@ class LLGuidanceBackend:
             raise refusal(grammar, first.get_error())
         return LLGuidanceCompiled(first, self._vocabulary.stop_ids)
 
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        states = [matcher.state for matcher in cast(Sequence[LLGuidanceMatcher], matchers)]
+        pairs = [(state, at) for at, state in enumerate(states)]
+        self._threads.unsafe_compute_mask_ptr(pairs, words_NW.ctypes.data, words_NW.strides[0], len(words_NW))
+        for at, state in enumerate(states):
+            if state.is_error():
+                words_NW[at] = 0
+
     def _served(self, schema: object) -> object:
         """The schema, rewritten if the library refuses it as it is."""
         if not self.rewrites:
@@ -127,27 +137,27 @@ class LLGuidanceCompiled:
 
 class LLGuidanceMatcher:
     def __init__(self, state: LLMatcher, stop_ids: tuple[int, ...]):
-        self._state = state
+        self.state = state
         self._stop_ids = stop_ids
 
     @property
     def is_complete(self) -> bool:
-        return self._state.is_accepting()
+        return self.state.is_accepting()
 
     @property
     def is_over(self) -> bool:
-        return self._state.is_stopped()
+        return self.state.is_stopped()
 
-    def fill_mask(self, words: NDArray[np.uint32]) -> None:
-        self._state.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        if self._state.is_error():
-            raise GrammarError(f"the grammar is too costly here: {self._state.get_error()}; make it simpler")
+    def fill_mask(self, words_W: NDArray[np.uint32]) -> None:
+        self.state.unsafe_compute_mask_ptr(words_W.ctypes.data, words_W.nbytes)
+        if self.state.is_error():
+            raise GrammarError(f"the grammar is too costly here: {self.state.get_error()}; make it simpler")
 
     def accept(self, token: int) -> bool:
-        if self._state.is_stopped():
-            return token in self._stop_ids and not self._state.is_error()
-        return self._state.try_consume_tokens([token]) == 1
+        if self.state.is_stopped():
+            return token in self._stop_ids and not self.state.is_error()
+        return self.state.try_consume_tokens([token]) == 1
 
     def forced(self) -> bytes:
-        text = self._state.compute_ff_bytes().partition(SPECIAL)[0]
+        text = self.state.compute_ff_bytes().partition(SPECIAL)[0]
         return text.decode(errors="ignore").encode()

@@ -1,4 +1,7 @@
-"""The seam between the engine and the libraries that know grammars."""
+"""The seam between the engine and the libraries that know grammars.
+
+N matchers, W words of a mask
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stemma.core.base.errors import CheckpointError
+from stemma.core.base.errors import CheckpointError, GrammarError
 from stemma.core.types.grammar import Grammar
 
 
@@ -51,8 +54,8 @@ class Matcher(Protocol):
         """Whether nothing but the end may follow, or it has ended."""
         ...
 
-    def fill_mask(self, words: NDArray[np.uint32]) -> None:
-        """Write all of `words`: bit `t % 32` of word `t // 32` says whether token `t` may come next.
+    def fill_mask(self, words_W: NDArray[np.uint32]) -> None:
+        """Write all words: bit `t % 32` of word `t // 32` says whether token `t` may come next.
 
         Raises GrammarError when the grammar proves too costly at this place.
         """
@@ -89,6 +92,19 @@ class Backend(Protocol):
     def load(self, grammar: Grammar, prepared: str) -> Compiled:
         """The rest. Raises GrammarError."""
         ...
+
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        """The masks of many of its matchers, a row each; nothing is allowed where `fill_mask` would raise."""
+        ...
+
+
+def fill_each(matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+    """`Backend.fill_masks`, one after the other."""
+    for matcher, words_W in zip(matchers, words_NW, strict=True):
+        try:
+            matcher.fill_mask(words_W)
+        except GrammarError:
+            words_W[:] = 0
 
 
 class BackendMaker(Protocol):

@@ -5,6 +5,7 @@ Willard and Louf, "Efficient Guided Generation for Large Language Models", 2023.
 
 import json
 from base64 import b85decode, b85encode
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,7 @@ from outlines_core import Vocabulary as Texts
 from outlines_core.json_schema import build_regex_from_schema
 
 from stemma.control.grammar.guard import check_keywords
-from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.matcher import Matcher, Vocabulary, fill_each
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
@@ -65,6 +66,9 @@ class OutlinesBackend:
 
     def load(self, grammar: Grammar, prepared: str) -> "OutlinesCompiled":
         return OutlinesCompiled(Index.from_binary(b85decode(prepared)), self._vocabulary.stop_ids)
+
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        fill_each(matchers, words_NW)
 
 
 class OutlinesCompiled:

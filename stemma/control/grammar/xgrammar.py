@@ -4,6 +4,7 @@ Dong et al., "XGrammar: Flexible and Efficient Structured Generation Engine for 
 """
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,7 @@ import xgrammar
 from numpy.typing import NDArray
 
 from stemma.control.grammar.guard import check_keywords
-from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.matcher import Matcher, Vocabulary, fill_each
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tags import modern
 from stemma.control.grammar.tokens import read_tokens, special_tokens
@@ -71,6 +72,9 @@ class XGrammarBackend:
 
     def load(self, grammar: Grammar, prepared: str) -> "XGrammarCompiled":
         return XGrammarCompiled(xgrammar.CompiledGrammar.deserialize_json(prepared, self._tokens), self._vocabulary)
+
+    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        fill_each(matchers, words_NW)
 
 
 class XGrammarCompiled:

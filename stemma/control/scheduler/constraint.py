@@ -28,17 +28,15 @@ class Constraint:
         self,
         compiled: Compiled,
         speller: Speller | None,
-        words: NDArray[np.uint32],
         ends: tuple[int, ...],
         eos: tuple[int, ...],
         backend: str,
     ):
         self.backend = backend  # its name
         self.verdict: Finish | None = None  # how the answer ends, whatever was drawn
+        self.matcher = compiled.matcher()
         self._compiled = compiled
-        self._matcher = compiled.matcher()
         self._speller = speller  # None: all is drawn, nothing is given
-        self._words = words  # of whoever is masked
         self._ends = ends
         self._more_ends = [id for id in ends if id not in eos]
         self._never_early = [*eos, *self._more_ends]
@@ -46,36 +44,35 @@ class Constraint:
 
     @property
     def is_over(self) -> bool:
-        return self._matcher.is_over
+        return self.matcher.is_over
 
     def accept(self, token: int) -> bool:
         """Go on by one token. False: it should not have been drawn, and the verdict says so."""
-        if self.verdict is None and not self._matcher.accept(token):
+        if self.verdict is None and not self.matcher.accept(token):
             self.verdict = Finish(reason="error", code=500, detail=f"the grammar does not take token {token} here")
         return self.verdict is None
 
-    def mask(self, may_end: bool) -> bytes | None:
-        """Which tokens may be drawn next. None: none, and the verdict says how it ends."""
-        words = self._words
-        try:
-            self._matcher.fill_mask(words)
-        except GrammarError as error:
-            self.verdict = Finish(reason="error", code=error.status, detail=error.message)
-            return None
+    def end(self, words_W: NDArray[np.uint32], may_end: bool) -> None:
+        """Put the tokens that end this answer into its matcher's mask, or take them out of it."""
         if not may_end or not self._ends:
             for id in self._never_early:
-                words[id >> 5] &= ~np.uint32(1 << (id & 31))
-        elif self._more_ends and self._matcher.is_complete:
+                words_W[id >> 5] &= ~np.uint32(1 << (id & 31))
+        elif self._more_ends and self.matcher.is_complete:
             for id in self._more_ends:
-                words[id >> 5] |= np.uint32(1 << (id & 31))
-        if words.any():
-            return words.tobytes()
-        if self._matcher.is_complete:
+                words_W[id >> 5] |= np.uint32(1 << (id & 31))
+
+    def give_up(self, words_W: NDArray[np.uint32]) -> None:
+        """No token may be drawn: the verdict says how it ends. The mask is working memory."""
+        try:
+            self.matcher.fill_mask(words_W)
+        except GrammarError as error:
+            self.verdict = Finish(reason="error", code=error.status, detail=error.message)
+            return
+        if self.matcher.is_complete:
             self.verdict = Finish(reason="stop")
         else:
             text = "the grammar can go on with no token that may be drawn here; is min_new_tokens too large for it?"
             self.verdict = Finish(reason="error", code=400, detail=text)
-        return None
 
     def jump(self, known: "array[int]", answer: int, is_new: bool, most: int) -> int:
         """Give what is forced next: put tokens at the end of `known`, at most so many more; returns how many.
@@ -83,7 +80,7 @@ class Constraint:
         The answer begins at `answer`. `is_new`: nobody was told of the last token, so that it may be replaced.
         Whether a token that ends the answer may come is settled where tokens are drawn: none is given.
         """
-        if self._speller is None or most <= 0 or len(forced := self._matcher.forced()) < 2:
+        if self._speller is None or most <= 0 or len(forced := self.matcher.forced()) < 2:
             return 0
         replaced, tokens = self._speller.spell(known, is_new, forced, most)
         if not tokens or any(token in self._ends for token in tokens):
@@ -92,9 +89,9 @@ class Constraint:
             matcher = self._compiled.matcher()
             if not all(map(matcher.accept, [*known[answer:-1], *tokens])):
                 return 0
-            self._matcher = matcher
+            self.matcher = matcher
         else:
-            tokens = list(takewhile(self._matcher.accept, tokens))
+            tokens = list(takewhile(self.matcher.accept, tokens))
         del known[len(known) - replaced :]
         self._given.extend(range(len(known) + replaced - answer, len(known) + len(tokens) - answer))
         known.extend(tokens)

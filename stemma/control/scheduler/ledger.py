@@ -5,11 +5,12 @@ from collections import deque
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.budget import Draft
 from stemma.control.scheduler.cost import StepCost
+from stemma.control.scheduler.masks import Draw
 from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
 from stemma.core.types.output import Finish, TokenChunk
-from stemma.core.types.step import Masks, RowPlan, RowResult, StepPlan, StepResult
+from stemma.core.types.step import RowPlan, RowResult, StepPlan, StepResult
 
 
 class Ledger:
@@ -54,17 +55,17 @@ class Ledger:
                 self._seats.depart(sequence)
         return chunks
 
-    def masks(self) -> Masks:
-        """Of the plan that was launched last; all before it are absorbed."""
+    def bound_draws(self) -> list[Draw]:
+        """Who draws under a grammar in the plan that was launched last; all before it are absorbed."""
         plan, draft = self.flights[-1]
-        masks = {}
-        for sequence, row in zip(draft.sequences, plan.rows, strict=True):
-            constraint = sequence.constraint
-            if row.samples and constraint is not None and not sequence.vain and sequence.state is not State.ENDED:
-                mask = constraint.mask(sequence.output_len >= sequence.request.sampling.min_new_tokens)
-                if mask is not None:
-                    masks[row.row] = mask
-        return masks
+        return [
+            Draw(row.row, sequence.constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
+            for sequence, row in zip(draft.sequences, plan.rows, strict=True)
+            if row.samples
+            and sequence.constraint is not None
+            and not sequence.vain
+            and sequence.state is not State.ENDED
+        ]
 
     def close(self, sequence: Sequence) -> None:
         """Its finish is being said. Whatever of it still flies is computed in vain."""

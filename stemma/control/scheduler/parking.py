@@ -1,17 +1,21 @@
 """Where requests wait for their grammars, while others run."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemma.control.grammar.forced import Speller
-from stemma.control.grammar.matcher import Compiled
+from stemma.control.grammar.matcher import Compiled, Matcher
 from stemma.control.scheduler.constraint import Constraint
+from stemma.control.scheduler.masks import Draw, masks_of
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import BadRequest
 from stemma.core.types.grammar import Grammar
+from stemma.core.types.step import Masks
 
 
 class Compilation(Protocol):
@@ -29,6 +33,9 @@ class Compiler(Protocol):
 
     def start(self, grammar: Grammar) -> Compilation:
         """Never blocks."""
+
+    def fill_masks(self, matchers: Many[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        """As of a grammar.matcher.Backend."""
 
     def close(self) -> None: ...
 
@@ -54,7 +61,7 @@ class Parking:
         self._wake = wake
         self._backend = backend
         self._eos = tuple(id for id in eos if id < vocab_size)
-        self._words = np.zeros(-(-vocab_size // 32), np.uint32)
+        self._vocab_size = vocab_size
         self._speller: Future[Speller] | None = None
         self._parked: dict[Sequence, Compilation] = {}
 
@@ -82,6 +89,9 @@ class Parking:
             return []
         return [sequence for sequence, compilation in self._parked.items() if compilation.ready]
 
+    def masks(self, draws: Many[Draw]) -> Masks:
+        return masks_of(draws, -(-self._vocab_size // 32), self._compiler.fill_masks)
+
     def close(self) -> None:
         self._compiler.close()
 
@@ -89,8 +99,8 @@ class Parking:
         """Let one who is ready go, held to its grammar. Raises GrammarError, BadRequest."""
         compiled = self._parked.pop(sequence).result()
         speller = None if self._speller is None else self._speller.result()
-        ends = tuple(id for id in sequence.stop_ids if id < 32 * len(self._words))
-        constraint = Constraint(compiled, speller, self._words, ends, self._eos, self._backend)
+        ends = tuple(id for id in sequence.stop_ids if id < self._vocab_size)
+        constraint = Constraint(compiled, speller, ends, self._eos, self._backend)
         if not all(map(constraint.accept, sequence.tokens[sequence.prompt_len :])):
             raise BadRequest("the output that came with the request does not match its grammar", "output")
         sequence.constraint = constraint

@@ -104,7 +104,9 @@ class Scheduler:
 
     def masks(self) -> Masks:
         """What the plan that was launched last waits for; when all before it are absorbed."""
-        return self.ledger.masks()
+        if self.parking is None:
+            raise Bug("masks of a plan without grammars")
+        return self.parking.masks(self.ledger.bound_draws())
 
     def absorb(self, result: StepResult) -> list[TokenChunk]:
         return self.ledger.absorb(result)

@@ -3,16 +3,25 @@
 `gc=False`: there are many, and none can be part of a circle.
 """
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 
-# By row: which tokens may be drawn, 32 to a word. Token t is allowed when bit t % 32 of little-endian word t // 32
-# is set. A row without a mask is free.
-Masks = Mapping[int, bytes]
+
+class Masks(Struct, frozen=True, array_like=True):
+    """Which tokens these rows may draw; all others are free.
+
+    Token t is allowed when bit t % 32 of little-endian word t // 32 is set; the words of all rows lie one after the
+    other, as many of each.
+    """
+
+    rows: tuple[int, ...] = ()
+    words: bytes = b""
+
+    def by_row(self) -> dict[int, bytes]:
+        size = len(self.words) // max(len(self.rows), 1)
+        return {row: self.words[at * size : (at + 1) * size] for at, row in enumerate(self.rows)}
 
 
 class Seat(Struct, frozen=True, kw_only=True, array_like=True):

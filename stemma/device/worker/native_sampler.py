@@ -1,6 +1,6 @@
 """The native body of the sampler: one call draws for all rows, one more scores those that want it.
 
-R rows, S places of one slice, W those that are scored, V vocabulary
+R rows, S places of one slice, W those that are scored, V vocabulary; M rows under a mask, of W words
 """
 
 import numpy as np
@@ -48,10 +48,11 @@ class NativeSampler:
     def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
         asks_S = self._asks_R[places.row_S]
         asks_S["position"] = places.position_S
-        words = {row: np.frombuffer(mask, np.uint32) for row, mask in masks.items()}  # alive until they are read
-        for at, row in enumerate(places.row_S if words else ()):
-            if row in words:
-                asks_S[at]["mask"], asks_S[at]["num_words"] = words[row].ctypes.data, len(words[row])
+        if masks.rows:
+            words_MW = np.frombuffer(masks.words, np.uint32).reshape(len(masks.rows), -1)  # alive until they are read
+            mask_R = np.zeros(len(self._asks_R), np.uint64)
+            mask_R[[*masks.rows]] = words_MW.ctypes.data + words_MW.strides[0] * np.arange(len(words_MW))
+            asks_S["mask"], asks_S["num_words"] = mask_R[places.row_S], words_MW.shape[1]
         tokens_S, finite_S = sample(self._library, logits_SV, asks_S)
         scores = self._scores(logits_SV, tokens_S, places, asks_S["scored"].nonzero()[0])
         return Verdict(places, tokens_S, finite_S, scores)

@@ -38,7 +38,7 @@ class Sampler(Protocol):
         """A sequence took a row."""
 
     def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
-        """A token for each place. `masks`, by row, say which tokens may be drawn."""
+        """A token for each place. `masks` say which tokens may be drawn."""
         ...
 
     def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
@@ -58,9 +58,10 @@ class TorchSampler:
 
     def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
         finite_S, scores = is_finite(logits_SV), {}
+        allowed = masks.by_row()
         for at, number in enumerate(places.row_S):
-            if number in masks:
-                logits_SV[at] = masked(logits_SV[at], masks[number])
+            if number in allowed:
+                logits_SV[at] = masked(logits_SV[at], allowed[number])
         tokens_S = logits_SV.argmax(-1)
         for at, (_, number, position) in enumerate(zip(*places, strict=True)):
             row = self._rows[number]

@@ -52,7 +52,7 @@ class Worker:
         with torch.inference_mode():
             self._passes = passes_of(model, self._attention, config)
 
-    def step(self, plan: StepPlan, masks: Callable[[], Masks] = dict) -> StepResult:
+    def step(self, plan: StepPlan, masks: Callable[[], Masks] = Masks) -> StepResult:
         """`masks` is called when the forward pass is done, and may block."""
         began = time.perf_counter()
         with torch.inference_mode():

@@ -24,7 +24,7 @@ def poisoned_by(row_of_death: int) -> tuple[list[int], Step]:
 
 def test_a_fault_stays_with_its_row() -> None:
     sizes, step = poisoned_by(2)
-    result = isolate(step, PLAN, dict)
+    result = isolate(step, PLAN, Masks)
     assert [row.row for row in result.rows] == [0, 1, 2, 3, 4]
     assert [row.fault for row in result.rows] == [None, None, "ValueError: poison", None, None]
     assert sizes == [5, 1, 1, 1, 1, 1]
@@ -32,7 +32,7 @@ def test_a_fault_stays_with_its_row() -> None:
 
 def test_a_step_without_fault_runs_once() -> None:
     sizes, step = poisoned_by(-1)
-    assert [row.tokens for row in isolate(step, PLAN, dict).rows] == [(0,), (1,), (2,), (3,), (4,)]
+    assert [row.tokens for row in isolate(step, PLAN, Masks).rows] == [(0,), (1,), (2,), (3,), (4,)]
     assert sizes == [5]
 
 
@@ -55,14 +55,15 @@ def test_a_masked_step_waits_for_its_masks(depth: int) -> None:
     executor = LocalExecutor(step, depth)
     pending = executor.launch(StepPlan(step=0, rows=PLAN.rows, is_masked=True))
     assert seen == []
-    pending.sample({2: b"some"})
-    assert pending.wait().step == 0 and seen == [{2: b"some"}]
+    masks = Masks((2,), b"some")
+    pending.sample(masks)
+    assert pending.wait().step == 0 and seen == [masks]
     executor.launch(PLAN).wait()
-    assert seen[1:] == [{}]
+    assert seen[1:] == [Masks()]
     executor.close()
 
 
 def test_an_executor_ends_though_masks_never_came() -> None:
-    executor = LocalExecutor(lambda plan, masks: StepResult(step=plan.step, rows=tuple(masks())), depth=2)  # type: ignore[arg-type]  # never made
+    executor = LocalExecutor(lambda plan, masks: StepResult(step=plan.step, rows=masks()), depth=2)  # type: ignore[arg-type]  # never made
     executor.launch(StepPlan(step=0, rows=PLAN.rows[:1], is_masked=True))
     executor.close()

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan
+from stemma.core.types.step import Masks, RowPlan, RowResult, Seat, StepPlan
 from stemma.core.types.tokens import pack, unpack
 from stemma.device.ops.cpu.library import load
 from stemma.device.worker.inputs import drawn_places
@@ -20,7 +21,6 @@ from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Sampler, TorchSampler, is_finite
 from tests.bodies import NATIVE
 
-NO_MASKS: Mapping[int, bytes] = {}
 KINDS = [
     SamplingParams(temperature=0.0),
     SamplingParams(temperature=0.7, sampling_seed=3),
@@ -36,7 +36,9 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def results(logits_SV: Tensor, seats: list[Seat], masks: Mapping[int, bytes] = NO_MASKS) -> tuple[RowResult, ...]:
+def results(
+    logits_SV: Tensor, seats: list[Seat], masks: Mapping[int, bytes] = MappingProxyType({})
+) -> tuple[RowResult, ...]:
     """What is drawn for seat i from row i of the logits, of which its mask, if it has one, leaves some."""
     table = RowTable(rows=8, context=64, page_size=1, vocab_size=logits_SV.shape[1])
     parts = [RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats]
@@ -47,7 +49,8 @@ def results(logits_SV: Tensor, seats: list[Seat], masks: Mapping[int, bytes] = N
     for sampler in [TorchSampler(table, seed=0), *native]:
         for one in seats:
             sampler.sit(one.row, table[one.row])
-        verdict = sampler.drawn(drawn_places(columns), logits_SV.clone(), {seats[at].row: masks[at] for at in masks})
+        packed = Masks(tuple(seats[at].row for at in masks), b"".join(masks.values()))
+        verdict = sampler.drawn(drawn_places(columns), logits_SV.clone(), packed)
         found.append(PendingStep(plan, [verdict], []).wait())
     for other in found[1:]:
         assert_equal_but_for_roundings(other, found[0])

@@ -1,0 +1,40 @@
+"""The masks of a step.
+
+N rows under a grammar, W words of a mask
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemma.control.grammar.matcher import Matcher
+from stemma.control.scheduler.constraint import Constraint
+from stemma.core.types.step import Masks
+
+Fill: TypeAlias = Callable[[Sequence[Matcher], NDArray[np.uint32]], None]
+
+EVERYTHING = np.uint32(0xFFFFFFFF)
+
+
+class Draw(NamedTuple):
+    """A row that draws under a grammar."""
+
+    row: int
+    constraint: Constraint
+    may_end: bool  # min_new_tokens are out
+
+
+def masks_of(draws: Sequence[Draw], words: int, fill: Fill) -> Masks:
+    """One for each. Who may draw nothing has a verdict then, and draws whatever it likes in vain."""
+    if not draws:
+        return Masks()
+    words_NW = np.empty((len(draws), words), np.uint32)
+    fill([draw.constraint.matcher for draw in draws], words_NW)
+    for draw, words_W in zip(draws, words_NW, strict=True):
+        draw.constraint.end(words_W, draw.may_end)
+    for at in np.flatnonzero(~words_NW.any(axis=1)).tolist():
+        draws[at].constraint.give_up(words_NW[at])
+        words_NW[at] = EVERYTHING
+    return Masks(tuple(draw.row for draw in draws), words_NW.tobytes())
