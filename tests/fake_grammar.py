@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from stemma.control.grammar.matcher import Matcher, fill_each
+from stemma.control.grammar.matcher import Matcher
 from stemma.control.grammar.tokens import Tokens, read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
@@ -118,7 +118,8 @@ class ListCompiler:
         return ListCompilation(grammar, lambda: not self._holds(grammar))
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
-        fill_each(matchers, words_NW)
+        for matcher, words_W in zip(matchers, words_NW, strict=True):
+            matcher.fill_mask(words_W)
 
     def close(self) -> None:
         self.is_closed = True

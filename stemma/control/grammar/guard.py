@@ -4,6 +4,10 @@ from collections.abc import Collection
 
 from stemma.core.base.errors import GrammarError
 
+IGNORED = frozenset(  # by xgrammar and by outlines
+    "contains minContains maxContains dependencies dependentRequired dependentSchemas if then else multipleOf not "
+    "uniqueItems unevaluatedProperties unevaluatedItems".split()
+)
 MAPS = ("properties", "patternProperties", "$defs", "definitions")  # their keys are names
 VALUES = ("enum", "const", "default", "examples")  # what looks like a keyword in them is none
 BESIDE_PATTERN = ("minLength", "maxLength", "format")

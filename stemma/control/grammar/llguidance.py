@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark, pattern
-from stemma.control.grammar.matcher import Matcher, Vocabulary
+from stemma.control.grammar.matcher import Backend, Matcher, Vocabulary
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
@@ -40,7 +40,7 @@ class _Texts:
         return self._tokens.encode(text.decode(errors="ignore"))
 
 
-class LLGuidanceBackend:
+class LLGuidanceBackend(Backend):
     """Serves every kind of grammar. The library bounds its compiles; what is translated is prepared."""
 
     rewrites = False
@@ -84,7 +84,8 @@ class LLGuidanceBackend:
             source = LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
         else:
             source = LLMatcher.grammar_from_lark(Tags(Lark(self._special), self._served).translate(read_json(grammar)))
-        self._check(grammar, source)
+        if message := self._why_not(source):
+            raise refusal(grammar, message)
         return source
 
     def load(self, grammar: Grammar, prepared: str) -> "LLGuidanceCompiled":
@@ -105,15 +106,13 @@ class LLGuidanceBackend:
         """The schema, rewritten if the library refuses it as it is."""
         if not self.rewrites:
             return schema
-        is_refused, _ = LLMatcher.validate_grammar_with_warnings(
-            LLMatcher.grammar_from_json_schema(json.dumps(schema)), limits=self._limits
-        )
+        is_refused = self._why_not(LLMatcher.grammar_from_json_schema(json.dumps(schema)))
         return Rewriter(checked(schema)).document() if is_refused else schema
 
-    def _check(self, grammar: Grammar, source: str) -> None:
+    def _why_not(self, source: str) -> str:
+        """What the library says of a grammar that it refuses."""
         is_refused, messages = LLMatcher.validate_grammar_with_warnings(source, limits=self._limits)
-        if is_refused:
-            raise refusal(grammar, messages[0])
+        return messages[0] if is_refused else ""
 
 
 class RewritingBackend(LLGuidanceBackend):

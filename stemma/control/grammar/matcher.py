@@ -83,7 +83,7 @@ class Backend(Protocol):
 
     def compile(self, grammar: Grammar) -> Compiled | None:
         """At once, where time and memory are bounded. None: it must be prepared. Raises GrammarError."""
-        ...
+        return None
 
     def prepare(self, grammar: Grammar) -> str:
         """The part that has no bounds of its own; called in another process. Raises GrammarError."""
@@ -95,16 +95,11 @@ class Backend(Protocol):
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
         """The masks of many of its matchers, a row each; nothing is allowed where `fill_mask` would raise."""
-        ...
-
-
-def fill_each(matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
-    """`Backend.fill_masks`, one after the other."""
-    for matcher, words_W in zip(matchers, words_NW, strict=True):
-        try:
-            matcher.fill_mask(words_W)
-        except GrammarError:
-            words_W[:] = 0
+        for matcher, words_W in zip(matchers, words_NW, strict=True):
+            try:
+                matcher.fill_mask(words_W)
+            except GrammarError:
+                words_W[:] = 0
 
 
 class BackendMaker(Protocol):

@@ -5,7 +5,6 @@ Willard and Louf, "Efficient Guided Generation for Large Language Models", 2023.
 
 import json
 from base64 import b85decode, b85encode
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,23 +13,22 @@ from outlines_core import Guide, Index
 from outlines_core import Vocabulary as Texts
 from outlines_core.json_schema import build_regex_from_schema
 
-from stemma.control.grammar.guard import check_keywords
-from stemma.control.grammar.matcher import Matcher, Vocabulary, fill_each
+from stemma.control.grammar.guard import IGNORED, check_keywords
+from stemma.control.grammar.matcher import Backend, Vocabulary
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
-IGNORED = frozenset(
-    "contains minContains maxContains dependencies dependentRequired dependentSchemas if then else multipleOf not "
-    "uniqueItems unevaluatedProperties unevaluatedItems minimum maximum exclusiveMinimum exclusiveMaximum "
-    "patternProperties propertyNames minProperties maxProperties oneOf allOf".split()
+IGNORED_TOO = frozenset(
+    "minimum maximum exclusiveMinimum exclusiveMaximum patternProperties propertyNames minProperties maxProperties "
+    "oneOf allOf".split()
 )
 FORMATS = frozenset("date-time date time uuid email uri".split())
 WHITESPACE = r"[ \n\r\t]*"
 
 
-class OutlinesBackend:
+class OutlinesBackend(Backend):
     """Serves schemas and regular expressions; every state and token is visited ahead, so that is always prepared."""
 
     def __init__(self, vocabulary: Vocabulary):
@@ -44,15 +42,12 @@ class OutlinesBackend:
                 found.setdefault(text, []).append(token)
         return Texts(self._vocabulary.stop_ids[0], found)
 
-    def compile(self, grammar: Grammar) -> None:
-        """Nothing here has bounds of its own."""
-
     def prepare(self, grammar: Grammar) -> str:
         try:
             match grammar.kind:
                 case "json_schema":
                     schema = read_json(grammar)
-                    check_keywords(schema, IGNORED, FORMATS)
+                    check_keywords(schema, IGNORED | IGNORED_TOO, FORMATS)
                     regex = build_regex_from_schema(json.dumps(schema), WHITESPACE)
                 case "regex":
                     regex = grammar.source
@@ -66,9 +61,6 @@ class OutlinesBackend:
 
     def load(self, grammar: Grammar, prepared: str) -> "OutlinesCompiled":
         return OutlinesCompiled(Index.from_binary(b85decode(prepared)), self._vocabulary.stop_ids)
-
-    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
-        fill_each(matchers, words_NW)
 
 
 class OutlinesCompiled:

@@ -4,29 +4,24 @@ Dong et al., "XGrammar: Flexible and Efficient Structured Generation Engine for 
 """
 
 import json
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import xgrammar
 from numpy.typing import NDArray
 
-from stemma.control.grammar.guard import check_keywords
-from stemma.control.grammar.matcher import Matcher, Vocabulary, fill_each
+from stemma.control.grammar.guard import IGNORED, check_keywords
+from stemma.control.grammar.matcher import Backend, Vocabulary
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tags import modern
 from stemma.control.grammar.tokens import read_tokens, special_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
-IGNORED = frozenset(  # keywords that the library reads over: answers would not be held to them
-    "contains minContains maxContains dependencies dependentRequired dependentSchemas if then else multipleOf not "
-    "uniqueItems unevaluatedProperties unevaluatedItems".split()
-)
 FORMATS = frozenset("email date time date-time duration ipv4 ipv6 hostname uuid uri uri-reference".split())
 
 
-class XGrammarBackend:
+class XGrammarBackend(Backend):
     """Compiles the whole automaton ahead, which may take minutes: so that is always prepared."""
 
     def __init__(self, vocabulary: Vocabulary):
@@ -38,9 +33,6 @@ class XGrammarBackend:
         return xgrammar.TokenizerInfo(
             texts, vocab_size=self._vocabulary.size, stop_token_ids=list(self._vocabulary.stop_ids)
         )
-
-    def compile(self, grammar: Grammar) -> None:
-        """Nothing here has bounds of its own."""
 
     def prepare(self, grammar: Grammar) -> str:
         compiler = xgrammar.GrammarCompiler(self._tokens, max_threads=1, cache_enabled=False)
@@ -72,9 +64,6 @@ class XGrammarBackend:
 
     def load(self, grammar: Grammar, prepared: str) -> "XGrammarCompiled":
         return XGrammarCompiled(xgrammar.CompiledGrammar.deserialize_json(prepared, self._tokens), self._vocabulary)
-
-    def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
-        fill_each(matchers, words_NW)
 
 
 class XGrammarCompiled:
