@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,22 +22,24 @@ def facts() -> dict[str, object]:
         "machine": machine.name,
         "cores": machine.cores,
         "instructions": list(machine.instructions),
+        "accelerators": [found.name for found in machine.accelerators],
         "python": platform.python_version(),
-        "torch": torch_version(),
+        "torch": version_of("torch"),
         "load": round(os.getloadavg()[0], 2),
     }
 
 
 def commit() -> str:
     """Of the checkout; a `+` says that it was changed. An installed package tells its version instead."""
-    if not (ROOT / ".git").exists():
-        return version("stemma-llm")
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return version_of("stemma-llm") or "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-def torch_version() -> str | None:
+def version_of(distribution: str) -> str | None:
+    """None: it is not installed."""
     try:
-        return version("torch")
+        return version(distribution)
     except PackageNotFoundError:
         return None

@@ -1,0 +1,175 @@
+"""Every op at the shapes of the models: first right, against float32, then timed, beside what torch has for it.
+
+Shapes: T rows of a step, I inputs, O outputs, D model width, J twice the width of a feed-forward layer, X heads.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.gpu.stage import Stage, difference, forget, kernel_seconds, tell
+from benchmarks.gpu.weights import folder_of
+from stemma.core.config.families import read_model_spec
+from stemma.core.config.model import ModelSpec, matrix_shapes
+from stemma.device.layers.rope import Rotary
+from stemma.device.ops.matrix import Matrix, empty_matrix
+from stemma.device.ops.table import Ops, ops_of
+
+ROWS = (1, 8, 64, 256, 8192)
+HEAD_ROWS = 256  # the head sees no more
+CACHE_BYTES = 120 << 20  # twice a Hopper's: what is read in turns does not fit
+MOST_COPIES = 16
+LIMIT = 5e-3  # of the difference in bfloat16
+BF16 = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op at one shape. All that is called gets the same arguments, one tuple of `given` after the other."""
+
+    op: str
+    shape: str
+    given: list[tuple[Any, ...]]
+    run: Callable[..., Tensor]
+    right: Callable[..., Tensor]
+    peer: Callable[..., Tensor] | None  # torch's own
+    bytes: int  # that must be moved
+    flops: int = 0
+
+
+def kernels(stage: Stage) -> None:
+    """A result for each case; one that fails is told, and the next one follows."""
+    ops, plain = ops_of(stage.kernels), ops_of("reference")
+    rows = (1, 8) if stage.is_tiny else ROWS
+    with torch.device(stage.device), torch.inference_mode():
+        for model in stage.models:
+            spec = read_model_spec(folder_of(stage, model))
+            for make in (matrices, norms, gates, heads):
+                for case in make(ops, plain, spec, rows):
+                    try:
+                        _measure(stage, model, case)
+                    except Exception as error:  # a kernel that does not compile must not hide the others
+                        tell(case.op, model=model, shape=case.shape, error=f"{type(error).__name__}: {error}"[:500])
+                    forget()
+
+
+def _measure(stage: Stage, model: str, case: Case) -> None:
+    off = difference(case.run(*case.given[0]), case.right(*case.given[0]))
+    seconds, spread = kernel_seconds(stage, *(partial(case.run, *given) for given in case.given))
+    peer = case.peer and kernel_seconds(stage, *(partial(case.peer, *given) for given in case.given))[0]
+    tell(
+        case.op,
+        model=model,
+        shape=case.shape,
+        difference=off,
+        is_right=off <= LIMIT,
+        us=seconds * 1e6,
+        spread_us=spread * 1e6,
+        torch_us=None if peer is None else peer * 1e6,
+        bytes=case.bytes,
+        flops=case.flops,
+    )
+
+
+def copies(bytes_each: int) -> int:
+    return max(1, min(MOST_COPIES, CACHE_BYTES // max(1, bytes_each) + 1))
+
+
+def matrices(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    """Every matrix of a layer, and the head."""
+
+    def product(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return ops.linear(x_TI, matrix, None)
+
+    def scores(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return ops.logits(x_TI, matrix)
+
+    def right(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return x_TI.float() @ weight_OI.float().T
+
+    def peer(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return F.linear(x_TI, weight_OI)
+
+    for outputs, inputs in matrix_shapes(spec):
+        is_head = outputs == spec.vocab_size
+        laid = [_matrix(ops, outputs, inputs) for _ in range(copies(2 * outputs * inputs))]
+        for count in [count for count in rows if not is_head or count <= HEAD_ROWS]:
+            x_TI = torch.randn(count, inputs, dtype=BF16)
+            yield Case(
+                op="logits" if is_head else "linear",
+                shape=f"{count}x{inputs} @ {inputs}x{outputs}",
+                given=[(x_TI, *each) for each in laid],
+                run=scores if is_head else product,
+                right=right,
+                peer=peer,
+                bytes=2 * (outputs * inputs + count * inputs) + (4 if is_head else 2) * count * outputs,
+                flops=2 * count * outputs * inputs,
+            )
+
+
+def _matrix(ops: Ops, outputs: int, inputs: int) -> tuple[Matrix, Tensor]:
+    weight_OI = torch.randn(outputs, inputs, dtype=BF16) / inputs**0.5
+    matrix = empty_matrix("plain", outputs, inputs, BF16)
+    ops.lay(matrix, 0, weight_OI)
+    return matrix, weight_OI
+
+
+def norms(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    width, eps, weight_D = spec.hidden, spec.norm_eps, torch.rand(spec.hidden, dtype=BF16) + 0.5
+
+    def run(x_TD: Tensor, skip_TD: Tensor) -> Tensor:
+        return ops.add_rms_norm(x_TD, skip_TD, weight_D, eps)[0]
+
+    def right(x_TD: Tensor, skip_TD: Tensor) -> Tensor:
+        return plain.add_rms_norm((x_TD + skip_TD).float(), None, weight_D.float(), eps)[0]
+
+    def peer(x_TD: Tensor, skip_TD: Tensor) -> Tensor:
+        return F.rms_norm(x_TD + skip_TD, (width,), weight_D, eps)
+
+    for count in rows:
+        moved = 8 * count * width
+        given = [torch.randn(2, count, width, dtype=BF16).unbind() for _ in range(copies(moved))]
+        yield Case("add_rms_norm", f"{count}x{width}", given, run, right, peer, moved)
+
+
+def gates(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    half = spec.intermediate
+
+    def run(x_TJ: Tensor) -> Tensor:
+        return ops.gated(x_TJ, spec.activation)
+
+    def right(x_TJ: Tensor) -> Tensor:
+        return plain.gated(x_TJ.float(), spec.activation)
+
+    def peer(x_TJ: Tensor) -> Tensor:
+        return F.silu(x_TJ[:, :half]) * x_TJ[:, half:]
+
+    for count in rows:
+        moved = 6 * count * half
+        given = [(torch.randn(count, 2 * half, dtype=BF16),) for _ in range(copies(moved))]
+        yield Case("gated", f"{count}x{2 * half}", given, run, right, peer, moved)
+
+
+def heads(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    """Queries and keys, from their projection to attention."""
+    turned, width, most = spec.heads + spec.kv_heads, spec.head_dim, max(rows)
+    rotary, weight_2H = Rotary(spec, most), torch.rand(2 * width, dtype=BF16) + 0.5
+
+    def run(x_TXH: Tensor) -> Tensor:
+        angles = rotary.angles(positions_T[: len(x_TXH)])
+        return ops.norm_rotate(x_TXH, weight_2H, spec.heads, spec.norm_eps, *angles)
+
+    def right(x_TXH: Tensor) -> Tensor:
+        angles = rotary.angles(positions_T[: len(x_TXH)])
+        return plain.norm_rotate(x_TXH.float(), weight_2H.float(), spec.heads, spec.norm_eps, *angles)
+
+    positions_T = torch.arange(most)
+    for count in rows:
+        moved = 4 * count * turned * width
+        given = [(torch.randn(count, turned, width, dtype=BF16),) for _ in range(copies(moved))]
+        yield Case("norm_rotate", f"{count}x{turned}x{width}", given, run, right, None, moved)
