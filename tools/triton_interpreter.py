@@ -34,6 +34,10 @@ def install() -> None:
     reductions = interpreter.ReduceScanOpInterface
     reductions.check_tensor = _refusing(reductions.check_tensor)
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
+    # A launch patches what a kernel's module sees of the language, this what the language sees of itself: no need to do
+    # so again for every call of a function.
+    interpreter._patch_lang(tl.sum.fn)
+    interpreter.InterpretedFunction.__call__ = lambda self, *arguments, **named: self.rewrite()(*arguments, **named)
 
 
 def _wide(handle: Any) -> Numbers:

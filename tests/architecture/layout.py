@@ -30,7 +30,7 @@ ROOMS = {
     "device/ops": Room(NOUNS, 3900),
     "device/kv": Room((*NOUNS, "device/ops"), 550),
     "device/weights": Room(("core/base", "core/config", "device/ops"), 730),
-    "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 360),
+    "device/attention": Room((*NOUNS, "device/ops", "device/kv"), 900),
     "device/layers": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/kv"), 1640),
     "device/models": Room((*NOUNS, "device/ops", "device/weights", "device/attention", "device/layers"), 470),
     "device/worker": Room(

@@ -158,4 +158,4 @@ def test_what_others_left_in_a_page_does_not_matter(body: Body) -> None:
 
 
 def test_every_backend_is_tested() -> None:
-    assert {body.attention for body in BODIES} == set(ATTENTION.names())
+    assert {body.attention for body in BODIES} | {"triton"} == set(ATTENTION.names())  # tests/triton

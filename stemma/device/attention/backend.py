@@ -65,5 +65,6 @@ ATTENTION: Registry[AttentionMaker] = Registry(
     {
         "paged": "stemma.device.attention.native:NativeAttention",
         "reference": "stemma.device.attention.reference:ReferenceAttention",
+        "triton": "stemma.device.attention.triton:TritonAttention",
     },
 )

@@ -1,0 +1,88 @@
+"""Attention in Triton against a float64 softmax, and against itself in other company."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from stemma.device.attention.triton import Geometry, TritonAttention
+from tests.bodies import Body
+from tests.conformance import test_attention as suite
+from tests.conformance.test_attention import Text, mixed_steps, spec_of
+from tests.conformance.test_int8_cache import kept
+
+BODY = Body("reference", "triton")
+SMALL = Geometry(block=16, least_split=16, splits_per_octave=2, programs=3, states=1 << 13, tiles_at_once=4)
+WHOLE = replace(SMALL, programs=1, states=0)
+SPREAD = replace(SMALL, programs=9)
+DTYPES = [torch.float32, torch.bfloat16]
+STEPS = [[(1, 2), (0, 70)], [(0, 27), (1, 1)], [(0, 1)], [(0, 2)]]
+
+Found = list[list[Tensor]]  # by layer and text
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> "Run":
+    return Run(monkeypatch)
+
+
+class Run:
+    """The suite's driver, for kernels of any geometry."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self._patch = monkeypatch
+
+    def __call__(
+        self,
+        geometry: Geometry,
+        windows: tuple[int, ...],
+        texts: list[Text],
+        steps: list[list[tuple[int, int]]],
+        page_size: int = 16,
+        heads: tuple[int, int] = (3, 1),
+        kv_dtype: torch.dtype | None = None,
+    ) -> Found:
+        self._patch.setattr(suite, "ATTENTION", {"triton": partial(TritonAttention, geometry=geometry)})
+        return suite.run(BODY, spec_of(*heads, windows), texts, steps, page_size, 0, kv_dtype)
+
+
+@pytest.mark.parametrize("geometry", [Geometry(), WHOLE, SMALL, SPREAD], ids=["real", "whole", "small", "spread"])
+def test_answers_are_those_of_a_float64_softmax(run: Run, geometry: Geometry) -> None:
+    for heads, windows in (((3, 1), (0, 37)), ((4, 2), (50,)), ((20, 1), (0,))):
+        texts = [Text(spec_of(*heads, windows), length, length, torch.float32) for length in (100, 3)]
+        found = run(geometry, windows, texts, STEPS, heads=heads)
+        for layer, window in enumerate(windows):
+            for at, text in enumerate(texts):
+                torch.testing.assert_close(found[layer][at], text.expected(window).float(), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_query_has_the_same_bits_in_any_company(run: Run, dtype: torch.dtype) -> None:
+    """Alone or in a crowd, at once or in chunks, cut into splits or not, on pages of any size."""
+    lengths, windows = (131, 40, 9, 1), (0, 37)
+    texts = [Text(spec_of(3, 1, windows), length, seed, dtype) for seed, length in enumerate(lengths)]
+    alone = [run(WHOLE, windows, [text], [[(0, len(text.q))]]) for text in texts]
+    for geometry, page_size in ((SMALL, 7), (replace(SPREAD, states=300), 64)):
+        steps = list(mixed_steps(lengths, torch.Generator().manual_seed(page_size)))
+        crowd = run(geometry, windows, texts, steps, page_size)
+        for layer in range(len(windows)):
+            for at in range(len(texts)):
+                assert torch.equal(crowd[layer][at], alone[at][layer][0]), (page_size, layer, at)
+
+
+def test_answers_in_16_bits_are_near(run: Run) -> None:
+    text = Text(spec_of(4, 2, (0,)), 150, 0, torch.bfloat16)
+    found = run(Geometry(), (0,), [text], [[(0, 149)], [(0, 1)]], heads=(4, 2))[0][0].double()
+    expected = text.expected(0)
+    assert (found - expected).norm() <= 5e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_keys_and_values_in_8_bits(run: Run, dtype: torch.dtype) -> None:
+    text = Text(spec_of(3, 1, (0,)), 70, 1, dtype)
+    found = run(SMALL, (0,), [text], [[(0, 60)], [(0, 10)]], kv_dtype=torch.int8)[0][0].double()
+    text.k, text.v = kept(text.k.float()), kept(text.v.float())
+    expected = text.expected(0)
+    assert (found - expected).norm() <= (1e-5 if dtype == torch.float32 else 5e-3) * expected.norm()
