@@ -15,6 +15,7 @@ from stemma.device.ops.cpu.sampling import ASK, WANT
 from stemma.device.ops.inputs import Tables
 from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.table import ops_of
+from stemma.device.ops.triton.experts import experts, route
 from stemma.device.ops.triton.heads import norm_rotate_write
 from stemma.device.ops.triton.inputs import fill_inputs
 from stemma.device.ops.triton.sample import sample
@@ -73,6 +74,12 @@ def logprobs() -> None:
     score(logits_SV, tokens_S, nothing(256, WANT.itemsize, dtype=torch.uint8), best=20, chosen=4)
 
 
+def mixture(rows: int) -> None:
+    choice = route(nothing(rows, 128), 8, True)
+    x_TD = nothing(rows, 2048)
+    experts(x_TD, nothing(128, 2 * 768, 2048), nothing(128, 2048, 768), choice, "silu")
+
+
 CASES: dict[str, Callable[[], None]] = {
     "inputs": step_inputs,
     "rows": rows,
@@ -81,6 +88,8 @@ CASES: dict[str, Callable[[], None]] = {
     "gated": activation,
     "sample": draw,
     "score": logprobs,
+    "experts, 1 row": partial(mixture, 1),
+    "experts, 8192 rows": partial(mixture, 8192),
     **{
         f"linear {outputs} x {inputs}, {rows} rows": partial(product, outputs, inputs, rows)
         for outputs, inputs, rows in (

@@ -48,7 +48,7 @@ def test_damaged_numbers_reach_the_answer_and_no_other() -> None:
 @pytest.mark.parametrize(("outputs", "inputs"), [(6144, 4096), (4096, 4096), (24576, 4096), (4096, 12288)])
 def test_chunks_are_whole_and_fill_the_device(outputs: int, inputs: int) -> None:
     chunk = linear._chunk(inputs, outputs)
-    assert chunk % linear._SHAPES[0].depth == 0 and inputs % chunk == 0
+    assert chunk % linear.SHAPES[0].depth == 0 and inputs % chunk == 0
     programs = outputs // 64 * (inputs // chunk)
     assert programs >= 0.4 * linear._PROGRAMS and (chunk == inputs or programs <= linear._PROGRAMS)
 

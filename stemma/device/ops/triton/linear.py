@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     num_stages: int  # rounds that are on their way from memory
 
 
-_SHAPES = (  # the first that holds all rows is taken; of the last there are many
+SHAPES = (  # the first that holds all rows is taken; of the last there are many
     Shape(16, 64, 128, 4, 5),
     Shape(32, 64, 128, 4, 4),
     Shape(64, 64, 128, 4, 3),
@@ -48,7 +48,7 @@ _SHAPES = (  # the first that holds all rows is taken; of the last there are man
 
 
 @triton.jit
-def _round(weight, x, inside_T, i, I: tl.constexpr, WHOLE: tl.constexpr, sum):
+def round_of(weight, x, inside_T, i, I: tl.constexpr, WHOLE: tl.constexpr, sum):
     """`sum` and the products of some inputs."""
     if WHOLE:
         weights = tl.load(weight, eviction_policy="evict_first")
@@ -94,15 +94,15 @@ def _product(
     if APART:
         chunk = tl.program_id(1)
         for i in tl.range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, I), DEPTH):
-            total = _round(weight + i, x + i, inside_T, i + d, I, whole, total)
+            total = round_of(weight + i, x + i, inside_T, i + d, I, whole, total)
     elif CHUNKS == 1:
         for i in tl.range(0, I, DEPTH):
-            total = _round(weight + i, x + i, inside_T, i + d, I, whole, total)
+            total = round_of(weight + i, x + i, inside_T, i + d, I, whole, total)
     else:
         for chunk in tl.range(0, CHUNKS):
             sum = tl.zeros((OUTPUTS, ROWS), tl.float32)
             for i in tl.range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, I), DEPTH):
-                sum = _round(weight + i, x + i, inside_T, i + d, I, whole, sum)
+                sum = round_of(weight + i, x + i, inside_T, i + d, I, whole, sum)
             total += sum
     place = t.to(tl.int64)[None, :] * O + o[:, None]
     inside = inside_T & (o < O)[:, None]
@@ -141,7 +141,7 @@ def plain(matrix: Matrix) -> Tensor:
 def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
     x_TI = x_TI if x_TI.stride(1) == 1 else x_TI.contiguous()
     rows, inputs, outputs = len(x_TI), matrix.inputs, matrix.outputs
-    shape = next((shape for shape in _SHAPES if rows <= shape.rows), _SHAPES[-1])
+    shape = next((shape for shape in SHAPES if rows <= shape.rows), SHAPES[-1])
     chunk = _chunk(inputs, outputs)
     chunks, tiles = ceil_div(inputs, chunk), ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
     is_apart = _is_apart(chunks, tiles)
@@ -175,8 +175,8 @@ def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -
 
 def _chunk(inputs: int, outputs: int) -> int:
     """Inputs whose products are added together: a function of the weight's shape, and of nothing else."""
-    chunks = min(_PROGRAMS // ceil_div(outputs, _SHAPES[0].outputs), inputs // _LEAST)
-    return round_up(ceil_div(inputs, max(1, chunks)), _SHAPES[0].depth)
+    chunks = min(_PROGRAMS // ceil_div(outputs, SHAPES[0].outputs), inputs // _LEAST)
+    return round_up(ceil_div(inputs, max(1, chunks)), SHAPES[0].depth)
 
 
 def _is_apart(chunks: int, tiles: int) -> bool:
