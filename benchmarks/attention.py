@@ -11,7 +11,6 @@ import sys
 from statistics import median
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
 
 from benchmarks.facts import report
@@ -21,6 +20,7 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.model import ModelSpec, RopeSpec, kv_bytes_per_token
 from stemma.core.config.resolve import runnable
+from stemma.core.types.step import pack_spans
 from stemma.device.attention.backend import ATTENTION, Spans
 from stemma.device.kv.pool import KVPool
 
@@ -86,8 +86,8 @@ def spans_of(case: Case) -> Spans:
     tables = [
         torch.cat([dealt[:shared], dealt[shared + row * own : shared + (row + 1) * own]]) for row in range(case.rows)
     ]
-    row_N = np.arange(case.rows)
-    return Spans(row_N * 0 + case.context, row_N * 0 + case.new, row_N, torch.stack(tables).numpy())
+    packed = pack_spans(word for row in range(case.rows) for word in (row, case.context, case.new, 0))
+    return Spans(packed, torch.stack(tables).numpy())
 
 
 def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float, float]:

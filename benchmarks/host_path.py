@@ -35,14 +35,15 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, EngineReady, ToEngine
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import Masks, StepPlan, StepResult
+from stemma.core.types.step import SPAN_BYTES, Masks, StepPlan, StepResult
 from stemma.core.types.tokens import pack
 from stemma.core.wire.codec import decode_from_engine, encode
 from stemma.core.wire.zmq import ZmqEngineChannel, new_address
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
+from stemma.device.ops.inputs import Places
 from stemma.device.ops.table import ops_of
-from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch
+from stemma.device.worker.inputs import forward_batch, scored_places
 from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Verdict
@@ -58,6 +59,7 @@ PAGE_SIZE = 16
 PROMPT = 100
 OUTPUT = 256
 VOCAB_SIZE = 32_000
+STEP_TOKENS = 8192
 PARTS = ("receive", "plan", "inputs", "results", "absorb", "send")
 
 Arguments = ParamSpec("Arguments")
@@ -124,23 +126,22 @@ class Device:
         pool = KVPool(spec, cache.pages, cache.page_size, torch.bfloat16)
         self._attention = ATTENTION["paged"](spec, pool, "portable")
         self._rows = RowTable(rows, CONTEXT, cache.page_size, VOCAB_SIZE)
-        self._ops = ops_of("portable")
+        self._read = ops_of("portable").inputs(self._rows.tables, STEP_TOKENS)
         self._inputs = watch.times("inputs", self._inputs_of)
         self._answer = watch.times("device", self._answer_to)
         self._results = watch.times("results", self._results_of)
 
     def step(self, plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
         with torch.inference_mode():
-            drawn = self._inputs(plan)
-            return self._results(plan, self._answer(drawn))
+            places = self._inputs(plan)
+            return self._results(plan, self._answer(places))
 
     def _inputs_of(self, plan: StepPlan) -> Places:
-        parts = self._rows.apply(plan)
-        found = self._ops.inputs(parts.table_N4, self._rows.tables, plan.tokens)
-        forward_batch(found, parts, self._rows, self._attention)
-        drawn = drawn_places(parts)
-        asked_at(found, drawn)
-        return drawn
+        self._rows.apply(plan)
+        inputs = self._read(plan.spans)
+        forward_batch(inputs, plan, self._rows, self._attention)
+        scored_places(plan, self._rows)
+        return inputs.drawn
 
     def _answer_to(self, drawn: Places) -> Verdict:
         places = len(drawn.row_S)
@@ -149,13 +150,14 @@ class Device:
     def _results_of(self, plan: StepPlan, verdict: Verdict) -> StepResult:
         places = verdict.places
         self._rows.remember(places.row_S, places.position_S, verdict.tokens_S)
-        return StepResult(step=plan.step, rows=PendingStep(plan, [verdict], []).wait())
+        tokens, findings = PendingStep(len(plan.spans) // SPAN_BYTES, [verdict], []).wait()
+        return StepResult(step=plan.step, tokens=tokens, findings=findings)
 
 
 def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
     """Microseconds by part of `steps` steps with `rows` running rows."""
     cache = CacheConfig(pages=(rows + 1) * (2 + (PROMPT + OUTPUT) // PAGE_SIZE), page_size=PAGE_SIZE)
-    limits = ScheduleConfig(max_running=rows, max_queued=None, step_tokens=8192)
+    limits = ScheduleConfig(max_running=rows, max_queued=None, step_tokens=STEP_TOKENS)
     scheduler = Scheduler(cache, limits, context=CONTEXT, vocab_size=VOCAB_SIZE, stop_ids=(2,))
     ready = EngineReady(context=CONTEXT, max_total_tokens=CONTEXT, page_size=PAGE_SIZE, vocab_size=VOCAB_SIZE)
     watch = Stopwatch()

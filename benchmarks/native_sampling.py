@@ -21,11 +21,12 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import runnable
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, Seat, StepPlan
+from stemma.core.types.step import Seat, StepPlan, pack_spans
 from stemma.core.types.tokens import pack
 from stemma.device.ops.cpu.library import Library, load
 from stemma.device.ops.cpu.sampling import ASK, WANT, Records, sample, score
-from stemma.device.worker.inputs import Places, drawn_places
+from stemma.device.ops.inputs import Places
+from stemma.device.ops.reference.inputs import inputs
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import TorchSampler
 
@@ -57,8 +58,9 @@ def seated(rows: int, vocab: int, sampling: SamplingParams, top: int) -> tuple[R
         )
         for row in range(rows)
     )
-    plan = StepPlan(step=0, seats=seats, rows=tuple(RowPlan(row, 0, length, (), True) for row in range(rows)))
-    return table, drawn_places(table.apply(plan))
+    spans = pack_spans(word for row in range(rows) for word in (row, 0, length, 1))
+    table.apply(StepPlan(step=0, seats=seats, spans=spans))
+    return table, inputs(table.tables, rows * length)(spans).drawn
 
 
 def told(table: RowTable, rows: int, sampling: SamplingParams, top: int) -> tuple[Records, Records]:

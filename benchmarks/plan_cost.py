@@ -14,7 +14,7 @@ from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import RowResult, StepPlan, StepResult
+from stemma.core.types.step import NO_TOKEN, StepPlan, StepResult, unpack_spans
 from stemma.core.types.tokens import pack
 
 PAGE_SIZE = 16
@@ -29,7 +29,7 @@ def request(number: int) -> Request:
 
 
 def answer(plan: StepPlan) -> StepResult:
-    return StepResult(step=plan.step, rows=tuple(RowResult(row.row, (5,) if row.samples else ()) for row in plan.rows))
+    return StepResult(step=plan.step, tokens=pack(5 if span.draws else NO_TOKEN for span in unpack_spans(plan.spans)))
 
 
 def microseconds(rows: int, queued: int, policy: Policy) -> float:
@@ -51,7 +51,8 @@ def microseconds(rows: int, queued: int, policy: Policy) -> float:
         answered = time.perf_counter()
         scheduler.absorb(result)
         absorbed = time.perf_counter()
-        if plan.tokens == len(plan.rows) == rows:
+        spans = list(unpack_spans(plan.spans))
+        if sum(span.count for span in spans) == len(spans) == rows:
             took.append((planned - began + absorbed - answered) * 1e6)
     return round(median(took), 1)
 

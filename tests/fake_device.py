@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stemma.core.types.output import Logprob
-from stemma.core.types.step import Masks, RowPlan, RowResult, Seat, StepPlan, StepResult
+from stemma.core.types.step import Masks, Seat, StepPlan, StepResult
 from stemma.core.types.tokens import unpack
+from tests.plans import RowPlan, RowResult, result_of, rows_of, tokens_of
 
 MASK = (1 << 61) - 1
 NO_MASKS = Masks()
@@ -84,12 +85,13 @@ class FakeDevice:
         allowed = masks.by_row()
         assert plan.step == self.steps, f"step {plan.step} came after {self.steps} steps"
         self.steps += 1
-        assert plan.rows and plan.tokens <= self.step_tokens
-        assert len({row.row for row in plan.rows}) == len(plan.rows), "a row stands twice in a step"
+        rows = rows_of(plan)
+        assert rows and tokens_of(plan) <= self.step_tokens
+        assert len({row.row for row in rows}) == len(rows), "a row stands twice in a step"
         for seat in plan.seats:
             self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
-        rows = tuple(self._compute(row, allowed.get(row.row)) for row in plan.rows)
-        return StepResult(step=plan.step, rows=rows, seconds=self.seconds(plan))
+        results = [self._compute(row, allowed.get(row.row)) for row in rows]
+        return result_of(plan.step, results, self.seconds(plan))
 
     def _compute(self, plan: RowPlan, mask: bytes | None) -> RowResult:
         row = self.rows[plan.row]

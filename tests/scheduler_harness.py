@@ -12,9 +12,10 @@ from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Finish, Logprob, TokenChunk, Usage
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, Seat, StepPlan, StepResult
+from stemma.core.types.step import Seat, StepPlan, StepResult
 from stemma.core.types.tokens import pack, unpack
 from tests.fake_device import NO_MASKS, FakeDevice, fold, logprob, next_token
+from tests.plans import RowPlan
 
 CONTEXT = 48
 VOCAB_SIZE = 40

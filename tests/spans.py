@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from stemma.core.types.step import pack_spans
 from stemma.device.attention.backend import Spans
 
 
@@ -21,9 +22,5 @@ def together(spans: Sequence[Span]) -> Spans:
     pages_RP = np.full((len(spans), max(len(span.pages) for span in spans)), -1, np.int64)
     for row, span in enumerate(spans):
         pages_RP[row, : len(span.pages)] = span.pages.numpy()
-    return Spans(
-        start_N=np.array([span.start for span in spans]),
-        count_N=np.array([span.count for span in spans]),
-        row_N=np.arange(len(spans)),
-        pages_RP=pages_RP,
-    )
+    packed = pack_spans(word for row, span in enumerate(spans) for word in (row, span.start, span.count, 0))
+    return Spans(packed, pages_RP)

@@ -44,7 +44,8 @@ def product(outputs: int, inputs: int, rows: int) -> None:
 
 
 def step_inputs() -> None:
-    tables = Tables(nothing(256, 4097, dtype=torch.int32), nothing(256, 257, dtype=torch.int64), 16)
+    columns = (nothing(256, dtype=torch.int64) for _ in range(3))
+    tables = Tables(16, nothing(256, 4097, dtype=torch.int32), nothing(256, 257, dtype=torch.int64), *columns)
     fill_inputs(nothing(3, 8192, dtype=torch.int64), nothing(3, 256, dtype=torch.int64), tables)
 
 

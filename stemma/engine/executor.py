@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from stemma.core.types.step import Masks, RowResult, StepPlan, StepResult
+from stemma.core.types.step import NO_TOKEN, Findings, Masks, StepPlan, StepResult, pack_spans, unpack_spans
+from stemma.core.types.tokens import pack
 
 Step = Callable[[StepPlan, Callable[[], Masks]], StepResult]
 
@@ -57,12 +58,12 @@ class LocalExecutor:
     def __init__(self, step: Step, depth: int):
         self._step = step
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device") if depth > 1 else None
-        self._masks: Future[Masks] = Future()  # of the last step
+        self._unmasked: Future[Masks] = Future()
+        self._unmasked.set_result(Masks())
+        self._masks = self._unmasked  # of the last step
 
     def launch(self, plan: StepPlan) -> LocalStep:
-        self._masks = Future()
-        if not plan.is_masked:
-            self._masks.set_result(Masks())
+        self._masks = Future() if plan.is_masked else self._unmasked
         run = partial(isolate, self._step, plan, self._masks.result)
         return LocalStep(self._masks, run if self._thread is None else self._thread.submit(run).result)
 
@@ -82,14 +83,18 @@ def isolate(step: Step, plan: StepPlan, masks: Callable[[], Masks]) -> StepResul
         return step(plan, masks)
     except Exception as error:
         log.exception("step %d failed", plan.step)
-        if len(plan.rows) == 1:
-            fault = f"{type(error).__name__}: {error}"
-            return StepResult(step=plan.step, rows=(RowResult(plan.rows[0].row, fault=fault),))
-    results: list[RowResult] = []
-    tokens = 0
-    for row in plan.rows:
-        seats = tuple(seat for seat in plan.seats if seat.row == row.row)
-        alone = isolate(step, StepPlan(step=plan.step, seats=seats, rows=(row,)), masks)
-        results += alone.rows
-        tokens += alone.tokens
-    return StepResult(step=plan.step, rows=tuple(results), tokens=tokens)
+        fault = Findings(fault=f"{type(error).__name__}: {error}")
+    spans = list(unpack_spans(plan.spans))
+    if len(spans) == 1:
+        return StepResult(step=plan.step, tokens=pack((NO_TOKEN,)), findings={spans[0].row: fault})
+    findings: dict[int, Findings] = {}
+    tokens, computed = b"", 0
+    for span in spans:
+        seats = tuple(seat for seat in plan.seats if seat.row == span.row)
+        news = {span.row: plan.news[span.row]} if span.row in plan.news else {}
+        alone = StepPlan(step=plan.step, seats=seats, spans=pack_spans(span), news=news)
+        result = isolate(step, alone, masks)
+        tokens += result.tokens
+        findings.update(result.findings)
+        computed += result.computed
+    return StepResult(step=plan.step, tokens=tokens, findings=findings, computed=computed)

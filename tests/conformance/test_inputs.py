@@ -4,25 +4,68 @@ import numpy as np
 import pytest
 import torch
 
+from stemma.core.base.errors import Bug
+from stemma.core.types.step import Span, pack_spans
 from stemma.device.ops.inputs import Tables
 from stemma.device.ops.table import ops_of
 from tests.bodies import BODIES, Body
 
+ROWS, CONTEXT = 9, 200
+
+
+def tables_of(seed: int) -> Tables:
+    draw, size = np.random.default_rng(seed), (1, 4, 16)[seed % 3]
+    columns = (
+        draw.integers(0, 1000, (ROWS, CONTEXT), np.int32),
+        draw.integers(0, 10**6, (ROWS, CONTEXT)),
+        np.full(ROWS, 190),
+        np.full(ROWS, -(-190 // size)),
+        np.full(ROWS, 2),
+    )
+    return Tables(size, *map(torch.from_numpy, columns))
+
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize("seed", range(5))
-def test_tokens_positions_and_slots(body: Body, seed: int) -> None:
-    draw, size = np.random.default_rng(seed), (1, 4, 16)[seed % 3]
-    tokens_RC, pages_RP = draw.integers(0, 1000, (9, 200), np.int32), draw.integers(0, 10**6, (9, 200))
-    rows = draw.permutation(9)[: 1 + seed]
-    starts, counts = draw.integers(0, 150, len(rows)), draw.integers(1, 40, len(rows))
-    parts_N4 = np.stack([rows, starts, counts, draw.integers(0, 2, len(rows))], axis=1)
-    tables = Tables(torch.from_numpy(tokens_RC), torch.from_numpy(pages_RP), size)
-    found = ops_of(body.kernels).inputs(parts_N4, tables, int(counts.sum()))
-    expected = [
-        (tokens_RC[row, at], at, pages_RP[row, at // size] * size + at % size)
-        for row, start, count in zip(rows, starts, counts, strict=True)
-        for at in range(start, start + count)
-    ]
-    assert list(zip(*(column.tolist() for column in found[:3]), strict=True)) == expected
-    assert all(expected[zero + start][1] == start for zero, start in zip(found.zero_N, starts, strict=True))
+def test_tokens_positions_slots_and_draws(body: Body, seed: int) -> None:
+    draw, tables = np.random.default_rng(seed), tables_of(seed)
+    read, size = ops_of(body.kernels).inputs(tables, 400), tables.page_size
+    for rows in (1 + seed, 1, 1, 5):  # of one size twice, then of others
+        spans = [
+            Span(row, int(draw.integers(2, 150)), int(draw.integers(1, 40)), int(draw.integers(0, 2)))
+            for row in draw.permutation(ROWS)[:rows].tolist()
+        ]
+        found = read(pack_spans(word for span in spans for word in span))
+        expected = [
+            (tables.tokens_RC[row, at], at, tables.pages_RP[row, at // size] * size + at % size)
+            for row, start, count, _ in spans
+            for at in range(start, start + count)
+        ]
+        assert list(zip(*(column.tolist() for column in found[:3]), strict=True)) == expected
+        ends = np.cumsum([span.count for span in spans])
+        places = [
+            (part, span.row, span.start + span.count, ends[part] - 1) for part, span in enumerate(spans) if span.draws
+        ]
+        assert list(zip(*(column.tolist() for column in found.drawn), strict=True)) == places
+
+
+@pytest.mark.parametrize("body", BODIES, ids=str)
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (Span(9, 0, 1, 0), "nobody was seated"),
+        (Span(3, 0, 1, 0), "nobody was seated"),
+        (Span(2, 150, 41, 0), "knows 190 tokens"),
+        (Span(2, 150, 0, 0), "knows 190 tokens"),
+        (Span(2, -1, 5, 0), "knows 190 tokens"),
+        (Span(2, 0, 1, 1), "inside its prompt of 2"),
+        (Span(1, 0, 20, 1), "on 1 pages of 4"),
+    ],
+)
+def test_spans_that_cannot_be(body: Body, wrong: Span, says: str) -> None:
+    tables = tables_of(1)
+    tables.known_R[3], tables.paged_R[1] = 0, 1
+    read = ops_of(body.kernels).inputs(tables, 400)
+    with pytest.raises(Bug, match=says):
+        read(pack_spans((*Span(0, 5, 3, 0), *wrong)))
+    assert read(pack_spans(Span(0, 5, 3, 0))).positions_T.tolist() == [5, 6, 7]

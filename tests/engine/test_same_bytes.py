@@ -15,6 +15,7 @@ from stemma.engine.executor import PendingStep
 from tests.bodies import BODIES, Body
 from tests.checkpoints import tiny_checkpoint
 from tests.engine_harness import DrivenEngine, Outcome, engine_config, request
+from tests.plans import rows_of
 
 DTYPES: list[DType] = ["float32", "bfloat16"]
 Case = tuple[Body, DType, Format]
@@ -86,7 +87,7 @@ def test_chunked(folder: Path, alone: dict[Case, dict[str, object]], case: Case,
     launch = engine.loop.executor.launch
 
     def watched(plan: StepPlan) -> PendingStep:
-        spans.extend(row.count for row in plan.rows if row.start + row.count < 40)  # none of an answer begins there
+        spans.extend(row.count for row in rows_of(plan) if row.start + row.count < 40)  # none of an answer begins there
         return launch(plan)
 
     engine.loop.executor.launch = watched  # type: ignore[method-assign]  # to see what is planned

@@ -76,18 +76,19 @@ def test_heads_are_written_where_attention_finds_them(dtype: torch.dtype) -> Non
 def tables() -> Tables:
     generator = torch.Generator().manual_seed(0)
     tokens_RC = torch.randint(1, 1000, (7, 90), generator=generator, dtype=torch.int32)
-    return Tables(tokens_RC, torch.randint(0, 500, (7, 6), generator=generator), 16)
+    known_R, paged_R, prompt_R = torch.tensor([90, 6, 1]).repeat(7, 1).T
+    return Tables(16, tokens_RC, torch.randint(0, 500, (7, 6), generator=generator), known_R, paged_R, prompt_R)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
 def test_inputs(rows: int) -> None:
     generator = np.random.default_rng(rows)
-    parts = np.stack([generator.permutation(7)[:rows], *generator.integers(1, 44, (3, rows))], 1)
+    parts = np.stack([generator.permutation(7)[:rows], *generator.integers(1, 44, (2, rows)), np.arange(rows) % 2], 1)
     tokens = int(parts[:, 2].sum())
-    found, expected = TRITON.inputs(parts, tables(), tokens), REFERENCE.inputs(parts, tables(), tokens)
+    found, expected = (ops.inputs(tables(), 999)(parts.tobytes()) for ops in (TRITON, REFERENCE))
     for name in ("tokens_T", "positions_T", "slots_T"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    assert found.zero_N.tolist() == expected.zero_N.tolist()
+    assert [column.tolist() for column in found.drawn] == [column.tolist() for column in expected.drawn]
     filled = torch.full((3, tokens + 300), 77)
     fill_inputs(filled, torch.from_numpy(columns(parts, 8)), tables())
     assert torch.equal(filled[:, :tokens], torch.stack(expected[:3]))

@@ -24,17 +24,18 @@ class Advance:
         behind = []
         seated = State.SEATED  # looked up once: in Python 3.11 a member of an Enum takes 0.1 us
         for sequence in tuple(self._seats.seated):
-            planned, lease = sequence.planned, sequence.lease
+            planned = sequence.planned
+            if planned < sequence.plain_plans:
+                draft.decode(sequence)
+                continue
             if planned == sequence.known or planned == sequence.end or sequence.state is not seated:
                 continue
             if planned + 1 < sequence.known and planned + 1 < sequence.end:
                 behind.append(sequence)
-            elif lease is not None and planned < lease.room:
-                draft.add(sequence, 1, ())
             else:
                 self.compute(sequence, draft)
-        if draft.rows:
-            draft.decodes = len(draft.rows)
+        if draft.sequences:
+            draft.decodes = len(draft.sequences)
             draft.tokens = self._cost.fitting(draft.tokens)
         for sequence in behind:
             if draft.tokens and sequence.state is seated:

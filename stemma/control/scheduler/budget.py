@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from stemma.control.scheduler.sequence import Sequence
 from stemma.core.base.numbers import ceil_div
-from stemma.core.types.step import RowPlan, Seat, StepPlan
+from stemma.core.types.step import News, Seat, Span, StepPlan, pack_spans
 
 MOST_EXPECTED = 4096  # output tokens beyond these are not expected of anyone
 INITIAL_RATIO = 0.7
@@ -19,33 +19,50 @@ class Draft:
 
     tokens: int
     seats: list[Seat] = field(default_factory=list)
-    rows: list[RowPlan] = field(default_factory=list)
-    sequences: list[Sequence] = field(default_factory=list)  # of the rows
-    decodes: int = 0  # the first rows: their sequences lacked nothing but this one position
+    spans: list[int] = field(default_factory=list)  # row, start, count, draws of each, one after the other
+    news: dict[int, News] = field(default_factory=dict)
+    sequences: list[Sequence] = field(default_factory=list)  # of the spans
+    decodes: int = 0  # the first spans: their sequences lacked nothing but this one position
     is_masked: bool = False  # whether a row samples under a grammar
 
     def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
+        """Its next `count` positions, for which it got `pages`."""
         self.tokens -= count
-        row = sequence.advance(count, pages)
-        self.rows.append(row)
-        if sequence.constraint is not None:
-            self.is_masked |= row.samples
         self.sequences.append(sequence)
+        span, news = sequence.advance(count, pages)
+        self.spans += span
+        if news is not None:
+            self.news[span.row] = news
+        self.is_masked |= bool(span.draws) and sequence.constraint is not None
+
+    def decode(self, sequence: Sequence) -> None:
+        """The same for one position that needs no page and no thought: Sequence.plain_plans."""
+        start = sequence.planned
+        sequence.planned = start + 1
+        sequence.known = start + 2
+        sequence.flying += 1
+        self.tokens -= 1
+        self.sequences.append(sequence)
+        self.spans += (sequence.row, start, 1, 1)
+
+    def span(self, at: int) -> Span:
+        return Span(*self.spans[4 * at : 4 * at + 4])
 
     @property
     def chunk_tokens(self) -> int:
         """What it computes beside its decodes."""
-        return sum(row.count for row in self.rows[self.decodes :])
+        return sum(self.spans[4 * self.decodes + 2 :: 4])
 
     @property
     def is_mixed(self) -> bool:
-        return 0 < self.decodes < len(self.rows)
+        return 0 < self.decodes < len(self.sequences)
 
     def close(self, step: int) -> StepPlan | None:
         """None when nobody computes."""
-        if not self.rows:
+        if not self.sequences:
             return None
-        return StepPlan(step=step, seats=tuple(self.seats), rows=tuple(self.rows), is_masked=self.is_masked)
+        spans = pack_spans(self.spans)
+        return StepPlan(step=step, seats=tuple(self.seats), spans=spans, news=self.news, is_masked=self.is_masked)
 
 
 class TokenRatio:

@@ -1,6 +1,7 @@
 """StepResult -> tokens, finishes, published pages."""
 
 from collections import deque
+from collections.abc import Mapping
 
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.budget import Draft
@@ -10,7 +11,10 @@ from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
 from stemma.core.types.output import Finish, TokenChunk
-from stemma.core.types.step import RowPlan, RowResult, StepPlan, StepResult
+from stemma.core.types.step import NO_TOKEN, Findings, Span, StepResult
+from stemma.core.types.tokens import unpack
+
+_NOTHING = Findings()
 
 
 class Ledger:
@@ -21,7 +25,7 @@ class Ledger:
 
     def __init__(self, cache: PrefixCache, seats: Seats, cost: StepCost):
         self.open: dict[str, Sequence] = {}
-        self.flights: deque[tuple[StepPlan, Draft]] = deque()
+        self.flights: deque[tuple[int, Draft]] = deque()  # number and rows of each step
         self.most_in_flight = 0
         self.output_tokens = 0
         self.computed_tokens = 0
@@ -29,42 +33,41 @@ class Ledger:
         self._seats = seats
         self._cost = cost
 
-    def launch(self, plan: StepPlan, draft: Draft) -> None:
-        self.flights.append((plan, draft))
+    def launch(self, step: int, draft: Draft) -> None:
+        self.flights.append((step, draft))
         self.most_in_flight = max(self.most_in_flight, len(self.flights))
 
     def absorb(self, result: StepResult) -> list[TokenChunk]:
-        if not self.flights or self.flights[0][0].step != result.step:
+        if not self.flights or self.flights[0][0] != result.step:
             raise Bug(f"the result of step {result.step} came out of turn")
-        plan, draft = self.flights.popleft()
-        self.computed_tokens += result.tokens
+        _, draft = self.flights.popleft()
+        self.computed_tokens += result.computed
         self._cost.learn(draft.decodes, draft.chunk_tokens, result.seconds)
+        tokens, sequences = unpack(result.tokens), draft.sequences
+        if len(tokens) != len(sequences):
+            raise Bug(f"step {result.step} planned {len(sequences)} rows, and {len(tokens)} came back")
         chunks = []
-        seated, ended = State.SEATED, State.ENDED  # to look a member of an Enum up takes 0.1 us in Python 3.11
-        for sequence, row, came in zip(draft.sequences, plan.rows, result.rows, strict=True):
-            if row.row != came.row:
-                raise Bug(f"step {plan.step} planned row {row.row} where row {came.row} came back")
-            sequence.flying -= 1
-            if sequence.vain:
-                sequence.vain -= 1
-            elif sequence.state is not ended:  # else it was computed in vain
-                chunk = self._land(sequence, row, came)
-                if chunk is not None:
-                    chunks.append(chunk)
-            if sequence.state is not seated and sequence.row >= 0 and sequence.flying == 0:
-                self._seats.depart(sequence)
+        for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+            if sequence.landed < sequence.plain_lands and token != NO_TOKEN and token not in sequence.stop_ids:
+                sequence.flying -= 1
+                sequence.landed += 1
+                sequence.tokens.append(token)
+                self.output_tokens += 1
+                chunks.append(TokenChunk(id=sequence.request.id, tokens=(token,)))
+            elif (chunk := self._look(sequence, draft.span(at), token, result.findings)) is not None:
+                chunks.append(chunk)
         return chunks
 
     def bound_draws(self) -> list[Draw]:
         """Who draws under a grammar in the plan that was launched last; all before it are absorbed."""
-        plan, draft = self.flights[-1]
+        _, draft = self.flights[-1]
         return [
-            Draw(row.row, sequence.constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
-            for sequence, row in zip(draft.sequences, plan.rows, strict=True)
-            if row.samples
-            and sequence.constraint is not None
+            Draw(sequence.row, sequence.constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
+            for at, sequence in enumerate(draft.sequences)
+            if sequence.constraint is not None
             and not sequence.vain
             and sequence.state is not State.ENDED
+            and draft.span(at).draws
         ]
 
     def close(self, sequence: Sequence) -> None:
@@ -72,22 +75,36 @@ class Ledger:
         del self.open[sequence.request.id]
         self._seats.leave(sequence, State.ENDED)
 
-    def _land(self, sequence: Sequence, row: RowPlan, came: RowResult) -> TokenChunk | None:
-        if came.fault is not None:
-            finish: Finish | None = Finish(reason="error", code=500, detail=came.fault)
+    def _look(self, sequence: Sequence, span: Span, token: int, findings: Mapping[int, Findings]) -> TokenChunk | None:
+        """At a row of a step that has landed."""
+        chunk = None
+        sequence.flying -= 1
+        if sequence.vain:
+            sequence.vain -= 1
+        elif sequence.state is not State.ENDED:  # else it was computed in vain
+            chunk = self._land(sequence, span, token, findings.get(span.row, _NOTHING))
+        if sequence.state is not State.SEATED and sequence.row >= 0 and sequence.flying == 0:
+            self._seats.depart(sequence)
+        return chunk
+
+    def _land(self, sequence: Sequence, span: Span, token: int, found: Findings) -> TokenChunk | None:
+        told: tuple[int, ...] = ()
+        finish, logprobs, prompt_logprobs, usage = None, found.logprobs, found.prompt_logprobs, None
+        if found.fault is not None:
+            finish = Finish(reason="error", code=500, detail=found.fault)
         else:
             if sequence.constraint is None:
-                finish = sequence.absorb(row, came)
+                finish, told = sequence.absorb(span, token), (token,) if span.draws else ()
             else:
-                finish, came = sequence.absorb_constrained(sequence.constraint, row, came)
-            self.output_tokens += len(came.tokens)
+                finish, told, logprobs = sequence.absorb_constrained(sequence.constraint, span, token, logprobs)
+            self.output_tokens += len(told)
             lease = sequence.held
             if sequence.landed >= lease.border:
                 self._cache.publish(lease, sequence.tokens, sequence.landed)
-        prompt_logprobs, usage = came.prompt_logprobs, None
+            sequence.rest()
         if not sequence.has_spoken:
             prompt_logprobs = sequence.first_logprobs() + prompt_logprobs
-        if not came.tokens and not prompt_logprobs and finish is None:
+        if not told and not prompt_logprobs and finish is None:
             return None
         if finish is not None or not sequence.has_spoken:
             usage = sequence.usage()
@@ -96,8 +113,8 @@ class Ledger:
             self.close(sequence)
         return TokenChunk(
             id=sequence.request.id,
-            tokens=came.tokens,
-            logprobs=came.logprobs,
+            tokens=told,
+            logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
             finish=finish,
             usage=usage,

@@ -99,7 +99,7 @@ class Scheduler:
             self._mixed_steps += draft.is_mixed
             if draft.decodes:
                 self.ratio.decay()
-            self.ledger.launch(plan, draft)
+            self.ledger.launch(plan.step, draft)
         return plan
 
     def masks(self) -> Masks:
@@ -170,10 +170,10 @@ class Scheduler:
             raise Bug(f"{len(self.cache.leases)} leases belong to {len(placed) - len(self.queue)} sequences")
         flying: dict[Sequence, int] = {}
         sampled: dict[Sequence, int] = {}
-        for plan, draft in self.ledger.flights:
-            for sequence, row in zip(draft.sequences, plan.rows, strict=True):
+        for _, draft in self.ledger.flights:
+            for at, sequence in enumerate(draft.sequences):
                 flying[sequence] = flying.get(sequence, 0) + 1
-                counts = row.samples and flying[sequence] > sequence.vain
+                counts = draft.span(at).draws and flying[sequence] > sequence.vain
                 sampled[sequence] = sampled.get(sequence, 0) + counts
         for sequence in placed:
             sequence.check(flying.pop(sequence, 0), sampled.get(sequence, 0))

@@ -38,6 +38,7 @@ class Seats:
             self.seated.remove(sequence)
             self.leaving[sequence.row] = sequence
         sequence.state = state
+        sequence.plain_plans = sequence.plain_lands = 0
         if sequence.row >= 0 and sequence.flying == 0:
             self.depart(sequence)
 

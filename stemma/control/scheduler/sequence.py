@@ -11,7 +11,7 @@ from stemma.control.scheduler.constraint import Constraint
 from stemma.core.base.errors import Bug
 from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.request import Request
-from stemma.core.types.step import RowPlan, RowResult, Seat
+from stemma.core.types.step import NO_TOKEN, News, Seat, Span
 from stemma.core.types.tokens import pack
 
 
@@ -57,6 +57,9 @@ class Sequence:
     is_rewritten: bool = False  # the device has yet to be told the tokens from `planned` on
     unsaid: int = 0  # tokens at the end that were given before any was drawn: they are said with the first that is
     vain: int = 0  # launched steps not yet absorbed that computed what is no longer so
+    # Decodes need no second look: to be planned while `planned`, to be landed while `landed`, stay below these.
+    plain_plans: int = 0
+    plain_lands: int = 0
 
     def __post_init__(self) -> None:
         self.end = max(self.limit - 1, self.prompt_len)
@@ -100,42 +103,44 @@ class Sequence:
             stop_ids=self.stop_ids,
         )
 
-    def advance(self, count: int, pages: tuple[int, ...]) -> RowPlan:
-        """Plan the next `count` positions."""
+    def advance(self, count: int, pages: tuple[int, ...]) -> tuple[Span, News | None]:
+        """Plan the next `count` positions, for which it got `pages`."""
         start = self.planned
         end = self.planned = start + count
         score_from = -1
         if self.scored < end:
             score_from, self.scored = self.scored, end if end < self.prompt_len - 1 else self.limit
-        samples = end == self.known < self.limit
+        draws = int(end == self.known < self.limit)
         given = b""
         if self.is_rewritten:
             given, self.is_rewritten = pack(self.tokens[start:]), False
-        self.known += samples
+        self.known += draws
         self.flying += 1
-        return RowPlan(self.row, start, count, pages, samples, score_from, given)
+        self.plain_plans = min(self.held.room, self.limit - 1) if draws and self.constraint is None else 0
+        has_news = pages or given or score_from >= 0
+        return Span(self.row, start, count, draws), News(pages, given, score_from) if has_news else None
 
-    def absorb(self, plan: RowPlan, result: RowResult) -> Finish | None:
+    def absorb(self, span: Span, token: int) -> Finish | None:
         """Take in what a step yielded; says so when that ends it."""
-        if len(result.tokens) != plan.samples:
-            raise Bug(f"row {plan.row} was to yield {int(plan.samples)} tokens and yielded {len(result.tokens)}")
-        self.landed = plan.start + plan.count
-        for token in result.tokens:
+        if span.draws != (token != NO_TOKEN):
+            raise Bug(f"row {span.row} was to yield {span.draws} tokens and yielded token {token}")
+        self.landed = span.start + span.count
+        if span.draws:
             self.tokens.append(token)
             if token in self.stop_ids and self.output_len > self.request.sampling.min_new_tokens:
                 return Finish(reason="stop", detail=token)
         return Finish(reason="length") if self.landed == self.end else None
 
     def absorb_constrained(
-        self, constraint: Constraint, plan: RowPlan, result: RowResult
-    ) -> tuple[Finish | None, RowResult]:
-        """The same under a grammar. The result that it returns is what the client is told."""
-        finish = self.absorb(plan, result)
-        if not plan.samples:
-            return finish, result
+        self, constraint: Constraint, span: Span, token: int, logprobs: tuple[Logprob, ...]
+    ) -> tuple[Finish | None, tuple[int, ...], tuple[Logprob, ...]]:
+        """The same under a grammar. Also the tokens and log-probabilities that the client is told."""
+        finish = self.absorb(span, token)
+        if not span.draws:
+            return finish, (), ()
         is_stop = finish is not None and finish.reason == "stop"
         if constraint.verdict is None and not is_stop:
-            constraint.accept(result.tokens[0])
+            constraint.accept(token)
         if constraint.verdict is not None:
             finish = constraint.verdict
             self.tokens.pop()
@@ -146,9 +151,14 @@ class Sequence:
             self._rewrite()
         self.unsaid = 0
         told, spec = self.tokens[self.prompt_len + first :], self.request.logprobs
-        drawn = result.logprobs[0] if result.logprobs else None
-        logprobs = constraint.logprobs(told, first, drawn, spec) if spec is not None else ()
-        return finish, msgspec.structs.replace(result, tokens=tuple(told), logprobs=tuple(logprobs))
+        drawn = logprobs[0] if logprobs else None
+        return finish, tuple(told), tuple(constraint.logprobs(told, first, drawn, spec)) if spec is not None else ()
+
+    def rest(self) -> None:
+        """Something of it has landed: what may follow without a look. Next is a full page, or its end."""
+        is_plain = self.constraint is None and self.request.logprobs is None and self.state is State.SEATED
+        decodes = self.has_spoken and self.landed + 1 == len(self.tokens)
+        self.plain_lands = min(self.held.border, self.end) - 1 if is_plain and decodes else 0
 
     def begin_answer(self) -> None:
         """Before it is first seated: what its grammar forces at once needs no step of its own."""

@@ -1,7 +1,12 @@
 """The record between control and device: a plan goes down, a result comes up.
 
-`gc=False`: there are many, and none can be part of a circle.
+What every row has stands in columns of integers, packed: a step of many rows is a few objects, not thousands. What
+few rows have is told by row.
 """
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -24,6 +29,9 @@ class Masks(Struct, frozen=True, array_like=True):
         return {row: self.words[at * size : (at + 1) * size] for at, row in enumerate(self.rows)}
 
 
+NO_TOKEN = -1  # of a row that drew none
+
+
 class Seat(Struct, frozen=True, kw_only=True, array_like=True):
     """A sequence takes a row. Sent once; afterwards the row number is enough."""
 
@@ -36,16 +44,21 @@ class Seat(Struct, frozen=True, kw_only=True, array_like=True):
     stop_ids: tuple[int, ...] = ()  # every id that ends it; not drawn before min_new_tokens are out
 
 
-class RowPlan(Struct, frozen=True, array_like=True, gc=False):
+class Span(NamedTuple):
     """Compute positions [start, start + count) of a row."""
 
     row: int
     start: int
-    count: int
-    pages: tuple[int, ...]  # pages appended to the row's table by this step
-    samples: bool  # the last position yields the token at start + count
-    score_from: int = -1  # first position p of this span whose successor p + 1 is a prompt token to score; -1: none
-    given: bytes = b""  # packed tokens from `start` on, in place of what was drawn; may reach beyond this span
+    count: int  # type: ignore[assignment]  # in place of a tuple's method, which nobody wants here
+    draws: int  # 1: the last position yields the token at start + count
+
+
+class News(Struct, frozen=True, array_like=True, gc=False):
+    """What a row is told beside its span."""
+
+    pages: tuple[int, ...] = ()  # appended to its table by this step
+    given: bytes = b""  # packed tokens from the span's start on, in place of what was drawn; may reach beyond its end
+    score_from: int = -1  # first position p of the span whose successor p + 1 is a prompt token to score; -1: none
 
 
 class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
@@ -53,28 +66,37 @@ class StepPlan(Struct, frozen=True, kw_only=True, array_like=True):
 
     step: int
     seats: tuple[Seat, ...] = ()
-    rows: tuple[RowPlan, ...] = ()
+    spans: bytes = b""  # packed: a Span for each row
+    news: Mapping[int, News] = {}  # by row
     is_masked: bool = False  # masks follow, made while the forward pass runs
 
-    @property
-    def tokens(self) -> int:
-        return sum(row.count for row in self.rows)
 
+class Findings(Struct, frozen=True, array_like=True, gc=False):
+    """What a row yielded beside its token. A fault fails its row alone."""
 
-class RowResult(Struct, frozen=True, array_like=True, gc=False):
-    """What a row yielded. A fault fails its row alone."""
-
-    row: int
-    tokens: tuple[int, ...] = ()
-    logprobs: tuple[Logprob, ...] = ()  # one per token, when asked for
+    logprobs: tuple[Logprob, ...] = ()  # of its token, when asked for
     prompt_logprobs: tuple[Logprob, ...] = ()  # successors of positions score_from .. start + count - 1, prompt only
     fault: str | None = None
 
 
 class StepResult(Struct, frozen=True, kw_only=True, array_like=True):
-    """The answer to the plan with the same number; rows in the plan's order, all of them."""
+    """The answer to the plan with the same number."""
 
     step: int
-    rows: tuple[RowResult, ...]
+    tokens: bytes = b""  # packed: for each row of the plan what it drew, or NO_TOKEN
+    findings: Mapping[int, Findings] = {}  # by row
     seconds: float = 0.0
-    tokens: int = 0  # that the model was run on
+    computed: int = 0  # tokens that the model was run on
+
+
+SPAN_BYTES = 32
+
+
+def pack_spans(words: Iterable[int]) -> bytes:
+    """Of the spans' fields, one after the other: 64 bits each, in the processor's order."""
+    return array("q", words).tobytes()
+
+
+def unpack_spans(packed: bytes) -> Iterator[Span]:
+    words = iter(memoryview(packed).cast("q"))
+    return map(Span._make, zip(words, words, words, words, strict=True))

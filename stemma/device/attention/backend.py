@@ -22,10 +22,25 @@ Ints = NDArray[np.int64]
 class Spans:
     """Positions [start, start + count) of some rows are computed in this step, in the order of its tokens."""
 
-    start_N: Ints
-    count_N: Ints
-    row_N: Ints  # whose pages they lie on
+    packed: bytes  # as they came (core/types/step.py)
     pages_RP: Ints  # page numbers by row; they cover at least positions [0, start + count)
+
+    @property
+    def row_N(self) -> Ints:
+        """Whose pages they lie on."""
+        return self._table_N4[:, 0]
+
+    @property
+    def start_N(self) -> Ints:
+        return self._table_N4[:, 1]
+
+    @property
+    def count_N(self) -> Ints:
+        return self._table_N4[:, 2]
+
+    @property
+    def _table_N4(self) -> Ints:
+        return np.frombuffer(self.packed, np.int64).reshape(-1, 4)
 
 
 class AttentionPlan(Protocol):

@@ -13,6 +13,7 @@ from torch import Tensor
 from stemma.core.base.errors import Bug
 from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
+from stemma.core.types.step import SPAN_BYTES
 from stemma.device.attention.backend import AttentionPlan, Ints, Spans
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.cpu.bodies import side_by_side
@@ -41,20 +42,23 @@ class NativeAttention:
         self._heads = spec.kv_heads, spec.heads // spec.kv_heads
         self._widths = array("q", dict.fromkeys(spec.windows))
         self._library = load(kernels)
-        self._capacity = 4096
+        self._words = torch.empty(4096, dtype=torch.int64)  # of the step that was planned last
+        self._pages_RP, self._pages_at = np.empty((0, 0), np.int64), 0
 
     def plan(self, spans: Spans) -> AttentionPlan:
-        table_RP = spans.pages_RP
-        address_N = table_RP.ctypes.data + spans.row_N * table_RP.strides[0]
-        rows = torch.from_numpy(np.stack((spans.start_N, spans.count_N, address_N), axis=1))
+        pages_RP = spans.pages_RP
+        if pages_RP is not self._pages_RP:
+            self._pages_RP, self._pages_at = pages_RP, pages_RP.ctypes.data
         kv_heads, group = self._heads
         while True:
-            words = torch.empty(self._capacity, dtype=torch.int64)
+            words = self._words
             self._library.plan_attention(
                 words.data_ptr(),
-                self._capacity,
-                rows.data_ptr(),
-                len(rows),
+                len(words),
+                spans.packed,
+                len(spans.packed) // SPAN_BYTES,
+                self._pages_at,
+                pages_RP.shape[1],
                 self._widths.buffer_info()[0],
                 len(self._widths),
                 self.pool.page_size,
@@ -63,9 +67,9 @@ class NativeAttention:
                 torch.get_num_threads(),
             )
             needed = int(words[0])
-            if needed <= self._capacity:
-                return NativePlan(words, table_RP)
-            self._capacity = 2 * needed
+            if needed <= len(words):
+                return NativePlan(words, pages_RP)
+            self._words = torch.empty(2 * needed, dtype=torch.int64)
 
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan

@@ -14,7 +14,7 @@ from torch import Tensor
 from stemma.core.base.registry import Registry
 from stemma.core.config.engine import Kernels
 from stemma.device.ops.cpu.library import load
-from stemma.device.ops.inputs import Inputs, Ints, Tables
+from stemma.device.ops.inputs import Reader, Tables
 from stemma.device.ops.matrix import Matrix
 
 _REFERENCE = "stemma.device.ops.reference"
@@ -47,7 +47,7 @@ _TRITON_PLACES = {
 class Ops:
     """The bodies in use, chosen once at start. A matrix is laid by the same that read it."""
 
-    inputs: Callable[[Ints, Tables, int], Inputs]
+    inputs: Callable[[Tables, int], Reader]
     lay: Callable[[Matrix, int, Tensor], None]
     embed: Callable[[Tensor, Matrix], Tensor]
     take: Callable[[Tensor, Tensor], Tensor]

@@ -10,8 +10,7 @@ from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.step import Masks
 from stemma.device.ops.cpu.library import Library
 from stemma.device.ops.cpu.sampling import ASK, WANT, Records, sample, score
-from stemma.device.ops.inputs import Ints
-from stemma.device.worker.inputs import Places
+from stemma.device.ops.inputs import Ints, Places
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.rows import Ids, Row, RowTable
 from stemma.device.worker.sampler import Verdict, is_finite

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.ledger import HEAD_ROWS
+from stemma.core.types.step import pack_spans
 from stemma.device.attention.backend import AttentionBackend, Spans
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.models.model import Model
@@ -50,12 +51,12 @@ class RecordedPasses:
 
     def __init__(self, model: Model, attention: AttentionBackend, config: EngineConfig):
         library, most = load(config.device.kernels), config.schedule.step_tokens
-        zeros_T, zero_N = torch.zeros(most, dtype=torch.int64), np.zeros(1, np.int64)
+        zeros_T = torch.zeros(most, dtype=torch.int64)
         batch = ForwardBatch(
             tokens_T=zeros_T,
             positions_T=zeros_T.clone(),
             slots_T=zeros_T.clone(),
-            attention=attention.plan(Spans(zero_N, zero_N + most, zero_N, np.zeros((1, most), np.int64))),
+            attention=attention.plan(Spans(pack_spans((0, 0, most, 0)), np.zeros((1, most), np.int64))),
         )
         places_S = torch.zeros(min(HEAD_ROWS, most), dtype=torch.int64)
         self._forward, hidden_TD = record(library, lambda: model.forward(batch), most, batch.inputs)

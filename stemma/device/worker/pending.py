@@ -1,10 +1,15 @@
-"""Results on their way to the host: the one place where the device is waited for."""
+"""Results on their way to the host: the one place where the device is waited for.
 
-from collections.abc import Sequence
+N rows of the plan, S places
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from stemma.core.types.output import Logprob
-from stemma.core.types.step import RowResult, StepPlan
+from stemma.core.types.step import NO_TOKEN, Findings
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.sampler import Verdict
 
@@ -13,45 +18,48 @@ from stemma.device.worker.sampler import Verdict
 class PendingStep:
     """A step whose work is queued, and may still run."""
 
-    plan: StepPlan
+    rows: int  # of the plan
     drawn: Sequence[Verdict]
     scored: Sequence[Verdict]
 
-    def wait(self) -> tuple[RowResult, ...]:
-        """A result for each row of the plan, in its order."""
-        results: dict[int, RowResult] = {}
-        prompts: dict[int, list[Logprob]] = {}
-        faults: dict[int, str] = {}
-        rows = self.plan.rows
-        for verdict in self.scored:
-            for part, token, score in _landed(verdict, faults):
-                if score is not None:
-                    prompts.setdefault(part, []).append(as_logprob(token, score))
+    def wait(self) -> tuple[bytes, dict[int, Findings]]:
+        """The tokens of the plan's rows, in its order, and what was found beside them, by row."""
+        tokens_N = np.full(self.rows, NO_TOKEN, np.int32)
+        found: dict[int, tuple[list[Logprob], list[Logprob]]] = {}
         for verdict in self.drawn:
-            for part, token, score in _landed(verdict, faults):
-                logprobs = () if score is None else (as_logprob(token, score),)
-                results[part] = RowResult(rows[part].row, (token,), logprobs)
-        for part, found in prompts.items():
-            drawn = results.get(part) or RowResult(rows[part].row)
-            results[part] = RowResult(drawn.row, drawn.tokens, drawn.logprobs, tuple(found))
-        for part, fault in faults.items():
-            results[part] = RowResult(rows[part].row, fault=fault)
-        return tuple(results.get(part) or RowResult(row.row) for part, row in enumerate(rows))
+            tokens_N[verdict.places.part_S] = verdict.tokens_S.numpy()
+            for row, logprob in _logprobs(verdict):
+                found.setdefault(row, ([], []))[0].append(logprob)
+        for verdict in self.scored:
+            for row, logprob in _logprobs(verdict):
+                found.setdefault(row, ([], []))[1].append(logprob)
+        findings = {row: Findings(tuple(own), tuple(prompt)) for row, (own, prompt) in found.items()}
+        for verdict in (*self.drawn, *self.scored):  # of two faults the earlier position's is told
+            for part, row, fault in _faults(verdict):
+                tokens_N[part] = NO_TOKEN
+                findings[row] = Findings(fault=fault)
+        return tokens_N.tobytes(), findings
 
 
-def _landed(verdict: Verdict, faults: dict[int, str]) -> list[tuple[int, int, Score | None]]:
-    """Part, token and score of each place, on the host; where logits were not finite, a fault."""
-    parts, tokens = verdict.places.part_S.tolist(), verdict.tokens_S.tolist()
-    if not verdict.finite_S.all():
-        for at, is_finite in enumerate(verdict.finite_S.tolist()):
-            if not is_finite:
-                faults.setdefault(
-                    parts[at],
-                    f"the logits of the token at position {verdict.places.position_S[at]} are not finite: "
-                    "a weight is damaged, or the model overflows this dtype; try float32",
-                )
-    scores = verdict.scores
-    return [(part, token, scores.get(at)) for at, (part, token) in enumerate(zip(parts, tokens, strict=True))]
+def _logprobs(verdict: Verdict) -> Iterator[tuple[int, Logprob]]:
+    """With the row of each."""
+    if verdict.scores:
+        tokens, rows = verdict.tokens_S.tolist(), verdict.places.row_S.tolist()
+        for at, score in verdict.scores.items():
+            yield rows[at], as_logprob(tokens[at], score)
+
+
+def _faults(verdict: Verdict) -> Iterator[tuple[int, int, str]]:
+    """Part, row and message of each place whose logits were not finite, the last one first."""
+    if not verdict.finite_S.numpy().all():
+        for at in reversed((~verdict.finite_S).nonzero().flatten().tolist()):
+            part, row, position = (int(column_S[at]) for column_S in verdict.places[:3])
+            yield (
+                part,
+                row,
+                f"the logits of the token at position {position} are not finite: "
+                "a weight is damaged, or the model overflows this dtype; try float32",
+            )
 
 
 def as_logprob(token: int, score: Score) -> Logprob:

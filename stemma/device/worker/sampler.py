@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec
 from stemma.core.types.step import Masks
+from stemma.device.ops.inputs import Places
 from stemma.device.ops.reference.sample import draw
-from stemma.device.worker.inputs import Places
 from stemma.device.worker.logprobs import Score, score
 from stemma.device.worker.processors import changes_logits, processed
 from stemma.device.worker.rows import Row, RowTable
@@ -63,7 +63,7 @@ class TorchSampler:
             if number in allowed:
                 logits_SV[at] = masked(logits_SV[at], allowed[number])
         tokens_S = logits_SV.argmax(-1)
-        for at, (_, number, position) in enumerate(zip(*places, strict=True)):
+        for at, (_, number, position) in enumerate(zip(*places[:3], strict=True)):
             row = self._rows[number]
             if row.sampling.is_greedy and row.logprobs is None and not changes_logits(row, position):
                 continue

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.ledger import HEAD_ROWS
-from stemma.core.types.step import Masks, StepPlan, StepResult
+from stemma.core.types.step import SPAN_BYTES, Masks, StepPlan, StepResult
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
 from stemma.device.ops.cpu.library import load
-from stemma.device.ops.inputs import Inputs
+from stemma.device.ops.inputs import Inputs, Places
 from stemma.device.ops.table import ops_of
-from stemma.device.worker.inputs import Places, asked_at, drawn_places, forward_batch, scored_places
+from stemma.device.worker.inputs import forward_batch, scored_places
 from stemma.device.worker.native_sampler import NativeSampler
 from stemma.device.worker.passes import passes_of
 from stemma.device.worker.pending import PendingStep
-from stemma.device.worker.rows import Parts, RowTable
+from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Sampler, TorchSampler, Verdict
 
 Judge = Callable[[Places, Tensor], Verdict]
@@ -42,7 +42,7 @@ class Worker:
         pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
         self._attention = ATTENTION[device.attention](config.model, pool, device.kernels)
         self._rows = RowTable(config.schedule.max_running, config.context, cache.page_size, config.model.vocab_size)
-        self._inputs = ops_of(device.kernels).inputs
+        self._read = ops_of(device.kernels).inputs(self._rows.tables, config.schedule.step_tokens)
         self._sampler: Sampler = (
             NativeSampler(load(device.kernels), self._rows, config.seed)
             if device.is_native
@@ -56,29 +56,30 @@ class Worker:
         """`masks` is called when the forward pass is done, and may block."""
         began = time.perf_counter()
         with torch.inference_mode():
-            parts = self._rows.apply(plan)
+            self._rows.apply(plan)
             for seat in plan.seats:
                 self._sampler.sit(seat.row, self._rows[seat.row])
-            if not plan.rows:
-                return StepResult(step=plan.step, rows=())
-            inputs = self._inputs(parts.table_N4, self._rows.tables, plan.tokens)
-            rows = self._computed(plan, parts, inputs, masks).wait()
-        seconds = time.perf_counter() - began
-        return StepResult(step=plan.step, rows=rows, seconds=seconds, tokens=len(inputs.tokens_T))
+            if not plan.spans:
+                return StepResult(step=plan.step)
+            inputs = self._read(plan.spans)
+            tokens, findings = self._computed(plan, inputs, masks).wait()
+        seconds, computed = time.perf_counter() - began, len(inputs.tokens_T)
+        return StepResult(step=plan.step, tokens=tokens, findings=findings, seconds=seconds, computed=computed)
 
-    def _computed(self, plan: StepPlan, parts: Parts, inputs: Inputs, masks: Callable[[], Masks]) -> PendingStep:
+    def _computed(self, plan: StepPlan, inputs: Inputs, masks: Callable[[], Masks]) -> PendingStep:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
-        self._passes.forward(forward_batch(inputs, parts, self._rows, self._attention))
-        draws = self._judged(inputs, drawn_places(parts), partial(self._sampler.drawn, masks=masks()))
+        self._passes.forward(forward_batch(inputs, plan, self._rows, self._attention))
+        draws = self._judged(inputs.drawn, partial(self._sampler.drawn, masks=masks()))
         for verdict in draws:
             self._rows.remember(verdict.places.row_S, verdict.places.position_S, verdict.tokens_S)
-        scores = self._judged(inputs, scored_places(plan, self._rows), self._sampler.scored)
-        return PendingStep(plan, draws, scores)
+        scored = scored_places(plan, self._rows)
+        scores = [] if scored is None else self._judged(scored, self._sampler.scored)
+        return PendingStep(len(plan.spans) // SPAN_BYTES, draws, scores)
 
-    def _judged(self, inputs: Inputs, places: Places, judge: Judge) -> list[Verdict]:
+    def _judged(self, places: Places, judge: Judge) -> list[Verdict]:
         """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""
-        verdicts = []
-        for at in range(0, len(places.row_S), HEAD_ROWS):
-            few = places.slice(at, at + HEAD_ROWS)
-            verdicts.append(judge(few, self._passes.logits(asked_at(inputs, few))))
-        return verdicts
+        count = len(places.row_S)
+        if 0 < count <= HEAD_ROWS:
+            return [judge(places, self._passes.logits(places.asked_S))]
+        few = [places.slice(at, at + HEAD_ROWS) for at in range(0, count, HEAD_ROWS)]
+        return [judge(each, self._passes.logits(each.asked_S)) for each in few]

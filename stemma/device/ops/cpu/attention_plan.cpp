@@ -9,13 +9,11 @@
 
 namespace {
 
-struct Span {
-    int64_t start, count, pages;  // positions [start, start + count); the address of its page numbers
-};
-
 struct Planner {
-    const Span* spans;
-    long num_spans, window, page_size, group, kv_heads, threads;
+    const SpanOfRow* spans;
+    long num_spans;
+    const int64_t* pages;  // a row of page numbers for each row that sits
+    long most_pages, window, page_size, group, kv_heads, threads;
 
     std::vector<Piece> pieces = {};
     std::vector<Run> runs = {};
@@ -60,7 +58,8 @@ struct Planner {
         for (long s = 0; s < num_spans; token += spans[s++].count)
             for (long at = 0; at < spans[s].count; at += most) {
                 long queries = std::min(most, (long)spans[s].count - at);
-                Piece piece = {spans[s].start + at, queries, token + at, spans[s].pages, 0};
+                int64_t own = (int64_t)(pages + spans[s].row * most_pages);
+                Piece piece = {spans[s].start + at, queries, token + at, own, 0};
                 (2 * queries > most ? large : pieces).push_back(piece);
             }
         std::sort(pieces.begin(), pieces.end(), [this](const Piece& a, const Piece& b) { return before(a, b); });
@@ -166,11 +165,11 @@ struct Writer {
 }  // namespace
 
 // `spans` stand in the order of the step's tokens. When words[0] exceeds the capacity, the plan is void.
-OP void plan_attention(int64_t* words, long capacity, const Span* spans, long num_spans, const int64_t* windows,
-                       long num_windows, long page_size, long group, long kv_heads, int threads) {
+OP void plan_attention(int64_t* words, long capacity, const SpanOfRow* spans, long num_spans, const int64_t* pages,
+                       long most_pages, const int64_t* windows, long num_windows, long page_size, long group, long kv_heads, int threads) {
     Writer writer = {words, capacity, 1 + num_windows * (long)(sizeof(Section) / 8)};
     for (long w = 0; w < num_windows; w++) {
-        Planner planner = {spans, num_spans, windows[w], page_size, group, kv_heads, threads};
+        Planner planner = {spans, num_spans, pages, most_pages, windows[w], page_size, group, kv_heads, threads};
         Section section = planner.section();
         section.pieces = writer.put(planner.pieces);
         section.runs = writer.put(planner.runs);

@@ -4,36 +4,20 @@ Shapes: T rows, S some of them, I inputs, O outputs, N some of them, D model wid
 P positions, R rotated pairs, J twice the width of a feed-forward layer.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from stemma.device.ops.cpu.inputs import NativeReader
 from stemma.device.ops.cpu.library import Library, empty
-from stemma.device.ops.inputs import Inputs, Ints, Tables
+from stemma.device.ops.inputs import Reader, Tables
 from stemma.device.ops.matrix import Matrix
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 _SLICE = 4096  # outputs that are converted at a time
 
 
-def inputs(library: Library, parts_N4: Ints, tables: Tables, tokens: int) -> Inputs:
-    (tokens_RC, pages_RP, page_size), rows = tables, torch.from_numpy(parts_N4)
-    columns_3T, zero_N = torch.empty(3, tokens, dtype=torch.int64), torch.empty(len(parts_N4), dtype=torch.int64)
-    tokens_T, positions_T, slots_T = columns_3T.unbind()
-    library.inputs(
-        tokens_T.data_ptr(),
-        positions_T.data_ptr(),
-        slots_T.data_ptr(),
-        zero_N.data_ptr(),
-        rows.data_ptr(),
-        len(parts_N4),
-        tokens_RC.data_ptr(),
-        tokens_RC.shape[1],
-        pages_RP.data_ptr(),
-        pages_RP.shape[1],
-        page_size,
-    )
-    return Inputs(tokens_T, positions_T, slots_T, np.asarray(zero_N))
+def inputs(library: Library, tables: Tables, tokens: int) -> Reader:
+    return NativeReader(library, tables, tokens).read
 
 
 def lay(library: Library, matrix: Matrix, first: int, rows_NI: Tensor) -> None:

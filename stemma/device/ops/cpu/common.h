@@ -50,6 +50,11 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 #endif
 }
 
+// Positions [start, start + count) of a row are computed; `draws`: the token behind them is drawn.
+struct SpanOfRow {
+    int64_t row, start, count, draws;
+};
+
 // A whole vector from memory, to memory.
 inline Vec load(const float* p) {
     Vec x;

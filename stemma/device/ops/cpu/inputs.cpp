@@ -1,27 +1,46 @@
-// What a model reads of a step: the tokens of its rows side by side, their positions, and the slots that they get.
+// What a step reads: the tokens of its rows side by side, their positions, the slots that they get, and which of them
+// the drawn tokens follow.
 #include "common.h"
 
 namespace {
 
-struct Part {
-    int64_t row, start, count, draws;
+// Where all of it stands: ops/cpu/inputs.py.
+struct Desk {
+    int64_t* sizes;
+    int64_t *columns, *drawn;  // [3][most_tokens], [4][rows]
+    const int32_t* known_tokens;
+    const int64_t *pages, *known, *paged, *prompts;
+    int64_t most_tokens, rows, context, most_pages, page_size;
 };
 
 }  // namespace
 
-// `zeros` says where position 0 of each part would stand among the tokens.
-OP void inputs(int64_t* tokens, int64_t* positions, int64_t* slots, int64_t* zeros, const Part* parts, long num_parts,
-               const int32_t* table, long context, const int64_t* pages, long most_pages, long page_size) {
-    long at = 0;
-    for (long n = 0; n < num_parts; n++) {
-        const Part& part = parts[n];
-        const int32_t* known = table + part.row * context;
-        const int64_t* own = pages + part.row * most_pages;
-        zeros[n] = at - part.start;
-        for (long position = part.start; position < part.start + part.count; position++, at++) {
-            tokens[at] = known[position];
-            positions[at] = position;
-            slots[at] = own[position / page_size] * page_size + position % page_size;
+// Of a span that cannot be computed, the sizes say -1 and its number; what is written then means nothing.
+OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
+    int64_t *tokens = desk->columns, *positions = tokens + desk->most_tokens, *slots = positions + desk->most_tokens;
+    int64_t *part = desk->drawn, *row = part + desk->rows, *position = row + desk->rows, *asked = position + desk->rows;
+    long at = 0, draws = 0, size = desk->page_size;
+    for (long n = 0; n < num_spans; n++) {
+        const SpanOfRow& span = spans[n];
+        long end = span.start + span.count;
+        bool fits = span.row >= 0 && span.row < desk->rows && span.start >= 0 && span.count > 0 &&
+                    at + span.count <= desk->most_tokens && n < desk->rows && end <= desk->known[span.row] &&
+                    end <= desk->paged[span.row] * size && !(span.draws && end < desk->prompts[span.row]);
+        if (!fits) {
+            desk->sizes[0] = -1, desk->sizes[1] = n;
+            return;
+        }
+        const int32_t* known = desk->known_tokens + span.row * desk->context;
+        const int64_t* own = desk->pages + span.row * desk->most_pages;
+        for (long here = span.start; here < end; here++, at++) {
+            tokens[at] = known[here];
+            positions[at] = here;
+            slots[at] = own[here / size] * size + here % size;
+        }
+        if (span.draws) {
+            part[draws] = n, row[draws] = span.row, position[draws] = end, asked[draws] = at - 1;
+            draws++;
         }
     }
+    desk->sizes[0] = at, desk->sizes[1] = draws;
 }

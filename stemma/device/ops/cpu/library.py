@@ -16,10 +16,11 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.quant import Format
 from stemma.device.ops.cpu.build import build
 
-Argument = int | float | None
+Argument = int | float | bytes | None
 _Kind = type[ctypes.c_void_p] | type[ctypes.c_long] | type[ctypes.c_float] | type[ctypes.c_int]
 
-# Addresses (None is null), sizes, the number of rows of a step, float32, the number of threads.
+# Addresses (None is null, bytes stand for their own), sizes, the number of rows of a step, float32, the number of
+# threads.
 _KINDS: dict[str, _Kind] = {
     "p": ctypes.c_void_p,
     "n": ctypes.c_long,
@@ -74,7 +75,7 @@ class Library:
         self.opened = ctypes.CDLL(str(build(kernels)))
         self.calls = 0  # made from Python so far
         self.replay = Function(self, "replay", "pnpnp")
-        self.inputs = Function(self, "inputs", "pppppnpnpnn")
+        self.inputs = Function(self, "inputs", "ppn")
         self.lay = self._formats("lay", "ppnnnt")
         self.embed = self._formats("embed", "ppprnt")
         self.take = Function(self, "take", "ppprnt")
@@ -85,7 +86,7 @@ class Library:
         self.gated = self._typed("gated", "pprnnt")
         self.sample = Function(self, "sample", "prnpppt")
         self.score = Function(self, "score", "pnppnpppnpnt")
-        self.plan_attention = Function(self, "plan_attention", "pnpnpnnnnt")
+        self.plan_attention = Function(self, "plan_attention", "pnpnpnpnnnnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
             (own, pool): Function(self, f"attend_{_NAMES[own]}_{_POOL_NAMES[pool]}", "ppppppppr" + "n" * 9 + "ft")
             for own in _NAMES

@@ -9,6 +9,7 @@ to a CPU what a captured graph is to a GPU, without its fixed shapes.
 import math
 import struct
 import weakref
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,9 +45,13 @@ class Recording:
         """Make the calls. `inputs` are shaped like those that were recorded, but for their number of rows."""
         if rows > self.most_rows:
             raise Bug(f"{rows} rows are replayed where memory is for {self.most_rows}")
-        symbols = torch.tensor((rows, *(tensor.data_ptr() for tensor in inputs)))
+        symbols = array("q", (rows, *(tensor.data_ptr() for tensor in inputs)))
         self._library.replay(
-            self._words.data_ptr(), len(self._words), self._patches.data_ptr(), len(self._patches), symbols.data_ptr()
+            self._words.data_ptr(),
+            len(self._words),
+            self._patches.data_ptr(),
+            len(self._patches),
+            symbols.buffer_info()[0],
         )
 
 
@@ -81,6 +86,8 @@ class Recorder:
         self.calls += 1
         self.words += (function.replayed, len(arguments))
         for kind, argument in zip(function.kinds, arguments, strict=True):
+            if isinstance(argument, bytes):
+                raise Bug(f"{function.name} reads bytes that a replay would not bring anew")
             if kind == "r":
                 if argument != self.rows:
                     raise Bug(f"{function.name} is recorded for {argument} rows where a step has {self.rows}")
@@ -129,7 +136,7 @@ def record(
     return Recording(library, recorder, code), answer
 
 
-def _bits(kind: str, argument: Argument) -> int:
+def _bits(kind: str, argument: int | float | None) -> int:
     """An argument as the 8 bytes that a replay reads it from."""
     if kind == "f":
         return int.from_bytes(struct.pack("<f", argument), "little")

@@ -3,13 +3,16 @@
 Shapes: ops/inputs.py; a row is (row, start, count, draws).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from stemma.device.ops.inputs import Inputs, Ints, Tables
+from stemma.device.ops.inputs import Inputs, Ints, Reader, Tables
+from stemma.device.ops.reference.inputs import checked, drawn_places
 from stemma.device.ops.triton.launch import early
 
 _BLOCK = 256
@@ -45,14 +48,19 @@ def _inputs(
     tl.store(slots_T + t, tl.where(is_there, page * PAGE + position % PAGE, -1), mask=inside)
 
 
-def inputs(parts_N4: Ints, tables: Tables, tokens: int) -> Inputs:
-    """`tokens` is the sum of all counts."""
+def inputs(tables: Tables, tokens: int) -> Reader:
+    """`tokens` is the most that a step has."""
+    return partial(_read, tables)
+
+
+def _read(tables: Tables, spans: bytes) -> Inputs:
+    parts_N4 = checked(spans, tables)
     columns_3N = columns(parts_N4, len(parts_N4))
     device = tables.tokens_RC.device
-    out_3T = torch.empty(3, tokens, dtype=torch.int64, device=device)
+    out_3T = torch.empty(3, int(parts_N4[:, 2].sum()), dtype=torch.int64, device=device)
     fill_inputs(out_3T, torch.from_numpy(columns_3N).to(device, non_blocking=True), tables)
-    tokens_T, positions_T, slots_T = out_3T.unbind()
-    return Inputs(tokens_T, positions_T, slots_T, columns_3N[2])
+    tokens_T, positions_T, slots_T = out_3T
+    return Inputs(tokens_T, positions_T, slots_T, drawn_places(parts_N4, columns_3N[2]))
 
 
 def columns(parts_N4: Ints, most: int) -> Ints:

@@ -15,6 +15,7 @@ from stemma.core.types.output import Logprob
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.tokens import pack
 from tests.fake_grammar import TOKENS, ListCompiler, listed, text_of
+from tests.plans import rows_of
 from tests.scheduler_harness import STOP_IDS, VOCAB_SIZE, Harness, Outcome, request
 
 CONTEXT = 64
@@ -56,7 +57,7 @@ def alone(asked: Request, jumps: bool) -> tuple[Outcome, int]:
     harness = Harness(pages=CONTEXT, page_size=2, radix=False, context=CONTEXT, parking=parking(jumps))
     harness.add(asked)
     harness.run()
-    return harness.outcomes[asked.id], sum(row.samples for plan in harness.plans for row in plan.rows)
+    return harness.outcomes[asked.id], sum(row.samples for plan in harness.plans for row in rows_of(plan))
 
 
 @dataclass

@@ -5,6 +5,7 @@ import pytest
 from stemma.control.scheduler.cost import StepCost
 from stemma.core.config.engine import ScheduleConfig
 from stemma.core.types.step import StepPlan
+from tests.plans import rows_of, tokens_of
 from tests.scheduler_harness import Harness, alone, request
 
 DECODES = 0.05  # seconds of a step's decodes
@@ -75,7 +76,7 @@ def test_running_answers_never_stall(depth: int) -> None:
     """A clock that runs as fast as the device says: the gap between two tokens is the length of a step."""
 
     def seconds(plan: StepPlan) -> float:
-        return 0.02 + 0.001 * len(plan.rows) + 0.001 * sum(row.count for row in plan.rows if row.count > 1)
+        return 0.02 + 0.001 * len(rows_of(plan)) + 0.001 * sum(row.count for row in rows_of(plan) if row.count > 1)
 
     schedule = ScheduleConfig(max_running=8, max_queued=None, step_tokens=256, max_step_seconds=0.1, depth=depth)
     harness = Harness(pages=400, context=1000, schedule=schedule, seconds=seconds)
@@ -83,11 +84,13 @@ def test_running_answers_never_stall(depth: int) -> None:
     harness.add(*running)
     for _ in range(5):
         harness.turn()
-    assert harness.plans[0].tokens == 86  # nobody ran: all that there was
+    assert tokens_of(harness.plans[0]) == 86  # nobody ran: all that there was
     late = [request(f"late {number}", [(number + place) % 40 for place in range(500)], 2) for number in range(2)]
     harness.add(*late)
     harness.run()
-    mixed = [plan for plan in harness.plans[5:] if any(row.count > 1 for row in plan.rows) and len(plan.rows) > 1]
+    mixed = [
+        plan for plan in harness.plans[5:] if any(row.count > 1 for row in rows_of(plan)) and len(rows_of(plan)) > 1
+    ]
     assert len(mixed) > 10
     assert max(map(seconds, mixed)) <= 0.11
     assert min(map(seconds, mixed[:-2])) >= 0.08, "chunks are as long as they may be"

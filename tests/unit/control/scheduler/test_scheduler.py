@@ -11,8 +11,9 @@ from stemma.core.base.errors import Bug
 from stemma.core.config.engine import CacheConfig, Policy, ScheduleConfig
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.request import Abort
-from stemma.core.types.step import RowPlan, RowResult, Seat, StepResult
+from stemma.core.types.step import Seat
 from stemma.core.types.tokens import unpack
+from tests.plans import RowPlan, RowResult, result_of, rows_of
 from tests.scheduler_harness import STOP_IDS, Harness, alone, request
 
 
@@ -32,12 +33,12 @@ def test_one_request_from_prompt_to_finish() -> None:
     harness.add(asked)
     harness.run()
     assert harness.outcomes["a"].said == alone(asked).said
-    assert [[(row.start, row.count, row.samples) for row in plan.rows] for plan in harness.plans] == [
+    assert [[(row.start, row.count, row.samples) for row in rows_of(plan)] for plan in harness.plans] == [
         [(0, 10, True)],
         [(10, 1, True)],
         [(11, 1, True)],
     ]
-    assert [len(row.pages) for plan in harness.plans for row in plan.rows] == [3, 0, 0]
+    assert [len(row.pages) for plan in harness.plans for row in rows_of(plan)] == [3, 0, 0]
     (seat,) = harness.plans[0].seats
     assert (list(unpack(seat.tokens)), seat.prompt_len, seat.pages) == (list(range(20, 30)), 10, ())
     usage = harness.outcomes["a"].usages[-1]
@@ -53,7 +54,7 @@ def test_decodes_go_first_and_chunks_fill_the_rest() -> None:
     for _ in range(4):
         plan = harness.turn()
         assert plan is not None
-        shapes.append([(row.row, row.start, row.count) for row in plan.rows])
+        shapes.append([(row.row, row.start, row.count) for row in rows_of(plan)])
     assert shapes == [
         [(0, 3, 1), (1, 0, 7)],
         [(0, 4, 1), (1, 7, 7)],
@@ -312,13 +313,13 @@ def test_an_idle_engine_guesses_anew() -> None:
 def test_results_that_do_not_fit_their_plan_are_bugs() -> None:
     scheduler = Scheduler(CacheConfig(pages=9, page_size=1), schedule(), 20, 40, ())
     with pytest.raises(Bug, match="out of turn"):
-        scheduler.absorb(StepResult(step=0, rows=()))
-    for rows in ((RowResult(1, (5,)),), (RowResult(0, ()),)):
+        scheduler.absorb(result_of(0, ()))
+    for rows in ((RowResult(0, (5,)), RowResult(1, (5,))), (RowResult(0, ()),)):
         scheduler.add(request(f"{rows}", [1], 5))
         plan = scheduler.plan()
         assert plan is not None
         with pytest.raises(Bug):
-            scheduler.absorb(StepResult(step=plan.step, rows=rows))
+            scheduler.absorb(result_of(plan.step, rows))
         scheduler = Scheduler(CacheConfig(pages=9, page_size=1), schedule(), 20, 40, ())
 
 

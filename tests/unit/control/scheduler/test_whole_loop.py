@@ -10,6 +10,7 @@ from stemma.core.config.engine import Policy, ScheduleConfig
 from stemma.core.types.control import Stats
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.tokens import unpack
+from tests.plans import rows_of, tokens_of
 from tests.scheduler_harness import CONTEXT, Harness, alone, request
 
 SEEDS_EACH = 100
@@ -77,7 +78,7 @@ def random_harness(random: Random, depth: int) -> Harness:
         page_size=page_size,
         radix=random.random() < 0.9,
         shuffle=random,
-        seconds=lambda plan: plan.tokens * random.choice([0.0, 0.001, 0.01, 1.0]),
+        seconds=lambda plan: tokens_of(plan) * random.choice([0.0, 0.001, 0.01, 1.0]),
         schedule=schedule,
     )
 
@@ -113,7 +114,7 @@ def run(seed: int, seen: Seen) -> None:
         assert finish is not None
         seen.reasons[finish.reason] = seen.reasons.get(finish.reason, 0) + 1
     seen.stats.append(harness.scheduler.stats())
-    seen.chunked += sum(row.count > 1 and not row.samples for plan in harness.plans for row in plan.rows)
+    seen.chunked += sum(row.count > 1 and not row.samples for plan in harness.plans for row in rows_of(plan))
     assert harness.scheduler.flush()
     harness.scheduler.check()
     assert harness.scheduler.stats().free_pages == harness.scheduler.stats().pages

@@ -19,12 +19,13 @@ from stemma.core.config.engine import CacheConfig, DeviceConfig, EngineConfig, K
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, RowResult, Seat, StepPlan
+from stemma.core.types.step import Seat
 from stemma.core.types.tokens import pack
 from stemma.device.attention.backend import Spans
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.worker import worker as worker_module
 from stemma.device.worker.worker import Worker
+from tests.plans import RowPlan, RowResult, plan_of, results_of
 
 VOCAB_SIZE = 61
 PAGE_SIZE = 4
@@ -158,9 +159,10 @@ class Host:
                 parts.append(RowPlan(rows[i], start, end - start, pages, samples, score_from))
                 computed[i], known[i] = end, known[i] + samples
             self.step += 1
-            result = self.worker.step(StepPlan(step=self.step, seats=seats, rows=tuple(parts)))
-            assert (result.step, [row.row for row in result.rows]) == (self.step, [part.row for part in parts])
-            for i, row in zip(chosen, result.rows, strict=True):
+            plan = plan_of(self.step, parts, seats)
+            result = self.worker.step(plan)
+            assert result.step == self.step
+            for i, row in zip(chosen, results_of(plan, result), strict=True):
                 sequences[i].take(row)
 
     def score_from(self, one: Asked, start: int, end: int) -> int:

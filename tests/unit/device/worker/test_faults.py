@@ -1,6 +1,7 @@
 """What goes wrong for one row goes wrong for that row alone; what our own plans get wrong is a Bug."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from stemma.core.base.errors import Bug
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, Seat, StepPlan, StepResult
+from stemma.core.types.step import Seat, StepPlan
 from stemma.core.types.tokens import pack
 from stemma.device.worker.worker import Worker
+from tests.plans import RowPlan, RowResult, plan_of, results_of, rows_of
 from tests.unit.device.worker.prefix_model import Asked, FakeModel, Host, fake_worker
 
 GREEDY = SamplingParams(temperature=0.0, sampling_seed=1)
@@ -39,24 +41,23 @@ def test_logits_that_are_not_finite(monkeypatch: pytest.MonkeyPatch, value: floa
     assert answers[0] == answers[1]
 
 
-def one_by_one(worker: Worker, plan: StepPlan) -> list[StepResult]:
+def one_by_one(worker: Worker, plan: StepPlan) -> Iterator[RowResult]:
     """What an executor does after a plan has failed as a whole."""
-    return [
-        worker.step(StepPlan(step=plan.step, seats=tuple(s for s in plan.seats if s.row == part.row), rows=(part,)))
-        for part in plan.rows
-    ]
+    for part in rows_of(plan):
+        alone = plan_of(plan.step, [part], tuple(seat for seat in plan.seats if seat.row == part.row))
+        yield from results_of(alone, worker.step(alone))
 
 
 @pytest.mark.parametrize("where", ["forward", "logits"])
 def test_a_plan_may_be_stepped_again(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     seats = tuple(Seat(row=r, tokens=pack([r + 1] * 4), prompt_len=4, pages=(), sampling=SAMPLED) for r in range(3))
-    first = StepPlan(step=1, seats=seats, rows=tuple(RowPlan(r, 0, 4, (r,), True) for r in range(3)))
+    first = plan_of(1, (RowPlan(r, 0, 4, (r,), True) for r in range(3)), seats)
     later = [
-        StepPlan(step=p - 2, rows=tuple(RowPlan(r, p, 1, (3 * p + r,) if p % 4 == 0 else (), True) for r in range(3)))
+        plan_of(p - 2, (RowPlan(r, p, 1, (3 * p + r,) if p % 4 == 0 else (), True) for r in range(3)))
         for p in range(4, 13)
     ]
     smooth = fake_worker(monkeypatch, FakeModel())
-    expected = [smooth.step(plan).rows for plan in (first, *later)]
+    expected = [results_of(plan, smooth.step(plan)) for plan in (first, *later)]
 
     model = FakeModel()
     rough, right = fake_worker(monkeypatch, model), getattr(model, where)
@@ -66,7 +67,7 @@ def test_a_plan_may_be_stepped_again(monkeypatch: pytest.MonkeyPatch, where: str
         with pytest.raises(ZeroDivisionError):
             rough.step(plan)
         monkeypatch.setattr(model, where, right)
-        found.append(tuple(row for result in one_by_one(rough, plan) for row in result.rows))
+        found.append(tuple(one_by_one(rough, plan)))
     assert found == expected
 
 
@@ -85,4 +86,4 @@ SEAT = Seat(row=2, tokens=pack([1, 2, 3, 4, 5]), prompt_len=5, pages=(8,), sampl
 )
 def test_plans_that_cannot_be(monkeypatch: pytest.MonkeyPatch, part: RowPlan, says: str) -> None:
     with pytest.raises(Bug, match=says):
-        fake_worker(monkeypatch, FakeModel()).step(StepPlan(step=1, seats=(SEAT,), rows=(part,)))
+        fake_worker(monkeypatch, FakeModel()).step(plan_of(1, [part], (SEAT,)))

@@ -10,7 +10,7 @@ import torch
 from stemma.core.config.embedded import embedded_model_path
 from stemma.core.config.ledger import ledger_of
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import RowPlan, Seat, StepPlan
+from stemma.core.types.step import Seat
 from stemma.core.types.tokens import pack
 from stemma.device.layers.mlp import GatedMLP
 from stemma.device.ops.cpu.library import load
@@ -21,6 +21,7 @@ from stemma.device.worker.worker import Worker
 from tests.bodies import NATIVE
 from tests.checkpoints import tiny_checkpoint
 from tests.forward import engine_config
+from tests.plans import RowPlan, plan_of
 from tests.unit.device.worker.prefix_model import Asked, Host
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="no C++ compiler: nothing native to record")
@@ -38,10 +39,10 @@ def test_a_steady_step_makes_five_calls() -> None:
         Seat(row=row, tokens=pack([row, 5]), prompt_len=2, pages=(row,), sampling=one)
         for row, one in enumerate(sampling)
     )
-    worker.step(StepPlan(step=1, seats=seats, rows=tuple(RowPlan(row, 0, 2, (), True) for row in range(3))))
+    worker.step(plan_of(1, (RowPlan(row, 0, 2, (), True) for row in range(3)), seats))
     before = load(NATIVE[0].kernels).calls
     for step in range(2, 12):
-        worker.step(StepPlan(step=step, rows=tuple(RowPlan(row, step, 1, (), True) for row in range(3))))
+        worker.step(plan_of(step, (RowPlan(row, step, 1, (), True) for row in range(3))))
     assert load(NATIVE[0].kernels).calls - before == 10 * 5
 
 

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import Masks, RowPlan, RowResult, Seat, StepPlan
+from stemma.core.types.step import Masks, Seat, StepResult
 from stemma.core.types.tokens import pack, unpack
 from stemma.device.ops.cpu.library import load
-from stemma.device.worker.inputs import drawn_places
+from stemma.device.ops.reference.inputs import inputs
 from stemma.device.worker.native_sampler import NativeSampler
 from stemma.device.worker.pending import PendingStep
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Sampler, TorchSampler, is_finite
 from tests.bodies import NATIVE
+from tests.plans import RowPlan, RowResult, plan_of, results_of
 
 KINDS = [
     SamplingParams(temperature=0.0),
@@ -41,17 +42,18 @@ def results(
 ) -> tuple[RowResult, ...]:
     """What is drawn for seat i from row i of the logits, of which its mask, if it has one, leaves some."""
     table = RowTable(rows=8, context=64, page_size=1, vocab_size=logits_SV.shape[1])
-    parts = [RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats]
-    plan = StepPlan(step=0, seats=tuple(seats), rows=tuple(parts))
-    columns = table.apply(plan)
+    plan = plan_of(0, (RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats), tuple(seats))
+    table.apply(plan)
+    places = inputs(table.tables, 0)(plan.spans).drawn
     native: list[Sampler] = [NativeSampler(load(body.kernels), table, seed=0) for body in NATIVE]
     found = []
     for sampler in [TorchSampler(table, seed=0), *native]:
         for one in seats:
             sampler.sit(one.row, table[one.row])
         packed = Masks(tuple(seats[at].row for at in masks), b"".join(masks.values()))
-        verdict = sampler.drawn(drawn_places(columns), logits_SV.clone(), packed)
-        found.append(PendingStep(plan, [verdict], []).wait())
+        verdict = sampler.drawn(places, logits_SV.clone(), packed)
+        tokens, findings = PendingStep(len(seats), [verdict], []).wait()
+        found.append(results_of(plan, StepResult(step=0, tokens=tokens, findings=findings)))
     for other in found[1:]:
         assert_equal_but_for_roundings(other, found[0])
         assert other == found[1]  # whatever the instructions

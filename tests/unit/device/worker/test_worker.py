@@ -9,9 +9,10 @@ import pytest
 
 from stemma.core.config.ledger import HEAD_ROWS
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import RowPlan, Seat, StepPlan
+from stemma.core.types.step import Seat, StepPlan
 from stemma.core.types.tokens import pack
 from stemma.device.worker.worker import Worker
+from tests.plans import RowPlan, plan_of
 from tests.unit.device.worker.oracle import brute_logprobs, brute_processed, brute_token
 from tests.unit.device.worker.prefix_model import VOCAB_SIZE, Asked, FakeModel, Host, fake_worker, prefix_logits
 
@@ -171,19 +172,19 @@ def test_the_head_runs_in_slices(worker: Worker, model: FakeModel) -> None:
 
 def test_an_empty_plan_only_seats(worker: Worker) -> None:
     result = worker.step(StepPlan(step=3))
-    assert (result.step, result.rows) == (3, ())
+    assert (result.step, result.tokens, result.findings) == (3, b"", {})
 
 
 def test_tokens_that_are_given_take_the_place_of_those_that_were_drawn(worker: Worker) -> None:
     seat = Seat(row=0, tokens=pack([5, 9, 2]), prompt_len=3, pages=(4,), sampling=GREEDY)
-    worker.step(StepPlan(step=1, seats=(seat,), rows=(RowPlan(0, 0, 3, (), True),)))
+    worker.step(plan_of(1, [RowPlan(0, 0, 3, (), True)], (seat,)))
     given = RowPlan(0, 3, 4, (2,), True, given=pack([7, 8, 1, 6]))
-    (found,) = worker.step(StepPlan(step=2, rows=(given,))).rows
+    found = worker.step(plan_of(2, [given]))
     whole = Seat(row=1, tokens=pack([5, 9, 2, 7, 8, 1, 6]), prompt_len=3, pages=(7, 1), sampling=GREEDY)
-    (expected,) = worker.step(StepPlan(step=3, seats=(whole,), rows=(RowPlan(1, 0, 7, (), True),))).rows
+    expected = worker.step(plan_of(3, [RowPlan(1, 0, 7, (), True)], (whole,)))
     assert found.tokens == expected.tokens
 
 
 def test_seconds_are_measured(worker: Worker) -> None:
     seat = Seat(row=0, tokens=pack([1]), prompt_len=1, pages=(4,), sampling=GREEDY)
-    assert worker.step(StepPlan(step=1, seats=(seat,), rows=(RowPlan(0, 0, 1, (), True),))).seconds > 0
+    assert worker.step(plan_of(1, [RowPlan(0, 0, 1, (), True)], (seat,))).seconds > 0

@@ -1,0 +1,46 @@
+"""The native body of the op `inputs`: one call writes all that a step reads, to memory that is made once.
+
+Shapes: ops/inputs.py
+"""
+
+from array import array
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemma.core.base.errors import Bug
+from stemma.core.types.step import SPAN_BYTES, unpack_spans
+from stemma.device.ops.cpu.library import Library
+from stemma.device.ops.inputs import Inputs, Places, Tables
+
+
+class NativeReader:
+    """Views of the memory are made anew only when a step has another size than the one before it."""
+
+    def __init__(self, library: Library, tables: Tables, tokens: int):
+        self._library = library
+        self._tables = tables
+        self._columns_3T = torch.zeros(3, tokens, dtype=torch.int64)
+        self._drawn_4R = torch.zeros(4, len(tables.known_R), dtype=torch.int64)
+        self._sizes = array("q", (0, 0))  # how many tokens, and how many of them are drawn
+        tensors: list[Tensor] = [self._columns_3T, self._drawn_4R, *tables[1:]]
+        sizes = tokens, len(tables.known_R), tables.tokens_RC.shape[1], tables.pages_RP.shape[1], tables.page_size
+        self._desk = array("q", (self._sizes.buffer_info()[0], *(each.data_ptr() for each in tensors), *sizes))
+        self._seen = self._views(0, 0)
+
+    def read(self, spans: bytes) -> Inputs:
+        self._library.inputs(self._desk.buffer_info()[0], spans, len(spans) // SPAN_BYTES)
+        tokens, draws = self._sizes
+        if tokens < 0:
+            span = list(unpack_spans(spans))[draws]
+            raise self._tables.fault(span) or Bug(f"no step has room for {span}")
+        if tokens != len(self._seen.tokens_T) or draws != len(self._seen.drawn.asked_S):
+            self._seen = self._views(tokens, draws)
+        return self._seen
+
+    def _views(self, tokens: int, draws: int) -> Inputs:
+        tokens_T, positions_T, slots_T = self._columns_3T[:, :tokens]
+        part_S, row_S, position_S, asked_S = self._drawn_4R[:, :draws]
+        drawn = Places(np.asarray(part_S), np.asarray(row_S), np.asarray(position_S), asked_S)
+        return Inputs(tokens_T, positions_T, slots_T, drawn)
