@@ -21,7 +21,7 @@ from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import runnable
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import Seat, StepPlan, pack_spans
+from stemma.core.types.step import Masks, Seat, StepPlan, pack_spans
 from stemma.core.types.tokens import pack
 from stemma.device.ops.cpu.library import Library, load
 from stemma.device.ops.cpu.sampling import ASK, WANT, Records, sample, score
@@ -108,7 +108,7 @@ def main(threads: int, kernels: Kernels) -> None:
                         timed(work, logits, lambda: sample(library, small, asks_of_small), runs)
                         for work, runs in (
                             (lambda used: native(library, used, asks, wants), 15),  # noqa: B023
-                            (lambda used: plain.drawn(places, used, {}), 3),  # noqa: B023
+                            (lambda used: plain.drawn(places, used, Masks()), 3),  # noqa: B023
                         )
                     )
                     report(
