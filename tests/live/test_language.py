@@ -256,6 +256,13 @@ def test_a_runtime_speaks_for_itself(places: Places) -> None:
 
     expected = engine.generate("Once", greedy)["text"]
     assert json.loads(server.generate("Once", greedy))["text"] == expected == asyncio.run(streamed())
+    scored = json.loads(server.generate("Once", greedy, True, 0, top_logprobs_num=2))["meta_info"]
+    assert len(scored["input_token_logprobs"]) == len(engine.encode("Once")) and scored["output_top_logprobs"]
+    tokenizer = server.get_tokenizer()
+    assert tokenizer.encode(LONG) == engine.encode(LONG) and tokenizer.decode(engine.encode("Once")) == "Once"
+    for refused, told in ((lambda: server.encode("Once"), "/encode"), (server.start_profile, "/start_profile")):
+        with pytest.raises(RuntimeError, match=told):
+            refused()
     assert asyncio.run(server.get_server_info())["context_length"] == OPTIONS["context_length"]
     with pytest.raises(RuntimeError, match="Unauthorized"):
         sgl.RuntimeEndpoint(server.url)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
+from stemma.front.lang.ahead import Ahead
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.errors import ProgramError
 from stemma.front.lang.ir import (
@@ -28,7 +29,7 @@ from stemma.front.lang.ir import (
 )
 from stemma.front.lang.media import encoded_image, encoded_video
 from stemma.front.lang.picture import Deed, Track
-from stemma.front.lang.place import program_line
+from stemma.front.lang.place import line_of, program_line
 from stemma.front.lang.reading import Call
 from stemma.front.lang.reasoning import thinking_and_answer
 from stemma.front.lang.sampling import Json, Sampling
@@ -80,6 +81,7 @@ class Executor:
         is_streaming: bool = False,
         uses_thread: bool = True,
         variables: dict[str, Value] | None = None,
+        ahead: Ahead | None = None,
     ):
         self.backend = backend
         self.sampling = sampling
@@ -88,6 +90,7 @@ class Executor:
         self.track = Track()
         self._transcript = transcript
         self._uses_thread = uses_thread
+        self._ahead = ahead
         self._variables = variables or {}
         self._scopes: dict[str, tuple[int, Value]] = {}
         self._steps: deque[Step] = deque()
@@ -297,10 +300,10 @@ class Executor:
             self._is_busy = False
             self._tell()
 
-    def _keep(self, error: BaseException | None, line: str = "the program") -> None:
+    def _keep(self, error: BaseException | None, line: str | None = None) -> None:
         """The first error is the one that is told."""
         if error is not None and self._error is None:
-            self._error, self._error_line = error, line
+            self._error, self._error_line = error, line or line_of(error)
 
     def _timed(self, step: Step) -> None:
         if not isinstance(step.node, _SLOW):
@@ -372,7 +375,8 @@ class Executor:
                     self._tell()
             text, new = value.text, ""
         else:
-            text, meta = self.backend.generate(transcript, sampling)
+            ask = self.backend.generate if self._ahead is None else partial(self._ahead.generate, self.backend)
+            text, meta = ask(transcript, sampling)
             new = text if isinstance(text, str) else text[0]
         with self._changed:
             transcript.text += new

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Self, cast
 
+from stemma.front.lang.ahead import Ahead
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.backends.engine import EngineLike, engine_backend
 from stemma.front.lang.batch import in_order
@@ -82,8 +83,11 @@ class Program:
             log.debug("%s was traced up to %r", self.func.__name__, error)
 
     def executor(self, backend: BaseBackend, sampling: Sampling, stream: bool, use_thread: bool = True) -> Executor:
+        if stream and self.num_api_spec_tokens is not None:
+            raise Misuse("num_api_spec_tokens cannot be streamed: what is generated ahead may yet be dropped")
+        ahead = None if self.num_api_spec_tokens is None else Ahead(self.num_api_spec_tokens)
         transcript = Transcript(backend.get_chat_template())
-        return Executor(backend, sampling, transcript, is_streaming=stream, uses_thread=use_thread)
+        return Executor(backend, sampling, transcript, is_streaming=stream, uses_thread=use_thread, ahead=ahead)
 
 
 class SglFunction(Program):

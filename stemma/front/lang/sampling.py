@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from stemma.front.lang.errors import BackendError
 
@@ -130,6 +131,12 @@ def _response_format(schema: str | Json | None) -> Json:
     schema = json.loads(schema) if isinstance(schema, str) else schema
     named = {"name": "answer", "schema": schema, "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def is_cut(meta: Json) -> bool:
+    """Whether an answer ended because it was long enough, in the words of any backend."""
+    reason: Any = meta.get("finish_reason")
+    return bool((reason["type"] if isinstance(reason, dict) else reason) == "length")
 
 
 def form_of(dtype: type | str) -> tuple[str, tuple[str, ...]]:

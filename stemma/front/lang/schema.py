@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from stemma.front.lang.errors import Misuse, Unreadable
-from stemma.front.lang.sampling import Json
+from stemma.front.lang.sampling import Json, is_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,15 @@ class Shape:
 
     def value(self, text: str, meta: Json) -> object:
         """Raises Unreadable when the text is none, or was cut off: then the value would have been another."""
-        reason: Any = meta.get("finish_reason")
-        is_cut = (reason["type"] if isinstance(reason, dict) else reason) == "length"
+        has_no_end = is_cut(meta)
         problem: Exception | None = None
         try:
             value = self.read(text)
-            if not (is_cut and text[-1:].isdigit()):  # a number alone does not say where it ends
+            if not (has_no_end and text[-1:].isdigit()):  # a number alone does not say where it ends
                 return value
         except (msgspec.MsgspecError, ValueError) as error:
             problem = error
-        why = "was cut off; raise max_tokens" if is_cut else f"is not of the type that was asked for ({problem})"
+        why = "was cut off; raise max_tokens" if has_no_end else f"is not of the type that was asked for ({problem})"
         raise Unreadable(f"the answer {why}. It ends with {text[-80:]!r}") from problem
 
 

@@ -102,6 +102,10 @@ def test_where_we_stand_names_what_was_never_measured() -> None:
 
 
 def test_the_page_shows_the_results_that_there_are() -> None:
-    lines = [json.loads(text) for file in sorted((HERE / "results").glob("*.jsonl")) for text in file.read_text().splitlines()]
+    lines = [
+        json.loads(text)
+        for file in sorted((HERE / "results").glob("*.jsonl"))
+        for text in file.read_text().splitlines()
+    ]
     page = (HERE / "README.md").read_text()
     assert page.partition(BEGIN)[2].partition(END)[0] == standing(lines)

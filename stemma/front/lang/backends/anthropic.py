@@ -21,6 +21,8 @@ except ImportError as error:
 class Anthropic(BaseBackend):
     """A model behind the Messages API. Further arguments are the official client's: base_url, api_key, ..."""
 
+    answers_turns = True
+
     def __init__(self, model_name: str, **options: Any):
         self._client: Any = anthropic.Anthropic(**options)
         self._model_name = model_name

@@ -18,6 +18,8 @@ class BaseBackend:
 
     commits_forks = False  # whether a text must be computed before many go on from it, to be computed once
 
+    answers_turns = False  # whether only whole turns are generated, not what goes on with one
+
     @cached_property
     def crew(self) -> Crew:
         """Who waits for it."""

@@ -86,7 +86,7 @@ class HttpDoor:
                 yield response
         except urllib.error.HTTPError as error:
             with error:
-                raise Refused(error.read().decode(errors="replace")) from None
+                raise Refused(f"{path}: {error.read().decode(errors='replace')}") from None
         except (OSError, HTTPException) as error:
             raise BackendError(f"no answer from {self.base_url}: {error!r}; is the server running?") from error
 
@@ -106,4 +106,12 @@ class RuntimeEndpoint(NativeBackend):
         chat_template_name: str | None = None,
     ):
         self.base_url = base_url.rstrip("/")
-        super().__init__(HttpDoor(base_url, api_key, verify), chat_template_name)
+        self._http = HttpDoor(base_url, api_key, verify)
+        super().__init__(self._http, chat_template_name)
+
+    def start_profile(self) -> None:
+        """Have the server record what it does. Raises BackendError where it cannot: ours cannot yet."""
+        self._http.ask("/start_profile")
+
+    def stop_profile(self) -> None:
+        self._http.ask("/stop_profile")

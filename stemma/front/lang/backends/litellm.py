@@ -22,6 +22,8 @@ except ImportError as error:
 class LiteLLM(BaseBackend):
     """A chat model by LiteLLM's name of it, as in "anthropic/claude-..."; what it raises for its doors is told."""
 
+    answers_turns = True
+
     def __init__(
         self,
         model_name: str,

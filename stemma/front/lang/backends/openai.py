@@ -62,7 +62,7 @@ class OpenAI(BaseBackend):
     ):
         self._client: Any = openai.AzureOpenAI(**options) if is_azure else openai.OpenAI(**options)
         self._model_name = model_name
-        self._is_chat = model_name not in COMPLETION_MODELS if is_chat_model is None else is_chat_model
+        self.answers_turns = model_name not in COMPLETION_MODELS if is_chat_model is None else is_chat_model
         self._template = chat_template or template_named("default")
         self.token_usage = TokenUsage()
 
@@ -89,7 +89,7 @@ class OpenAI(BaseBackend):
         self, transcript: Transcript, choices: Sequence[str], temperature: float, method: ChoicesSamplingMethod
     ) -> ChoicesDecision:
         """Score all options in one batch of echoed prompts; the text alone is one of them, to know where they begin."""
-        if self._is_chat:
+        if self.answers_turns:
             raise BackendError("a chat model tells no log-probabilities of a prompt; select needs is_chat_model=False")
         if method.requires_unconditional_logprobs:
             raise BackendError("OpenAI's API tells no token ids, without which options cannot be scored alone")
@@ -109,7 +109,7 @@ class OpenAI(BaseBackend):
 
     def _create(self, transcript: Transcript, sampling: Sampling, **options: Any) -> Any:
         fields = {**sampling.openai(self._length_name()), **options, "model": self._model_name}
-        if self._is_chat:
+        if self.answers_turns:
             return self._client.chat.completions.create(messages=turns(transcript), **fields)
         return self._client.completions.create(prompt=transcript.text, **fields)
 

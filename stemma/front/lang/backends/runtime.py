@@ -18,10 +18,12 @@ from stemma.core.config.flags import flags_of
 from stemma.front.lang.backends.http import HttpDoor, RuntimeEndpoint
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.sampling import Json
+from stemma.front.text.tokenizer import Tokenizer
 
 LOOK_SECONDS = 0.1  # between two looks whether it is ready
 END_SECONDS = 10.0  # it has so long to end by itself
 LAST_PORT = 40000
+_FIELDS = ("sampling_params", "return_logprob", "logprob_start_len", "top_logprobs_num", "lora_path")
 
 
 def ServerArgs(**options: object) -> Ask:  # SGLang's name
@@ -72,15 +74,36 @@ class Runtime:
     def cache_prefix(self, prefix: str) -> None:
         self.endpoint.cache_prefix(prefix)
 
-    def generate(self, prompt: str | list[str], sampling_params: Json | None = None, **body: Any) -> str:
-        """The answer of `/generate`, as JSON text."""
-        given = {name: value for name, value in body.items() if value is not None}
-        answer = self._door.ask("/generate", {"text": prompt, "sampling_params": sampling_params or {}, **given})
-        return json.dumps(json.loads(answer))
+    def start_profile(self) -> None:
+        self.endpoint.start_profile()
 
-    async def async_generate(self, prompt: str, sampling_params: Json | None = None) -> AsyncIterator[str]:
+    def stop_profile(self) -> None:
+        self.endpoint.stop_profile()
+
+    def get_tokenizer(self) -> Tokenizer:
+        """The model's, with `encode` and `decode`; without torch, so not the one of transformers."""
+        return Tokenizer.from_folder(str(self._door.model_info()["tokenizer_path"]))
+
+    def generate(
+        self,
+        prompt: str | list[str],
+        sampling_params: Json | None = None,
+        return_logprob: bool | list[bool] | None = False,
+        logprob_start_len: int | list[int] | None = None,
+        top_logprobs_num: int | list[int] | None = None,
+        lora_path: str | list[str] | None = None,
+        session_id: str | None = None,
+        **body: Any,
+    ) -> str:
+        """The answer of `/generate`, as JSON text. `body` has further fields of it."""
+        given = {name: value for name, value in locals().items() if name in _FIELDS and value is not None} | body
+        return self._json("/generate", {"text": prompt, **given} | _session(session_id))
+
+    async def async_generate(
+        self, prompt: str, sampling_params: Json | None = None, session_id: str | None = None
+    ) -> AsyncIterator[str]:
         """New text, as it comes."""
-        answers = self._door.stream({"text": prompt, "sampling_params": sampling_params or {}})
+        answers = self._door.stream({"text": prompt, "sampling_params": sampling_params or {}} | _session(session_id))
         told = 0
         while (answer := await asyncio.to_thread(next, answers, None)) is not None:
             if new := answer["text"][told:]:
@@ -89,8 +112,15 @@ class Runtime:
 
     add_request = async_generate
 
+    def encode(self, prompt: str | list[str] | list[Json] | list[list[Json]]) -> str:
+        """The answer of `/encode`, embeddings, as JSON text. Raises BackendError where the model makes none."""
+        return self._json("/encode", {"text": prompt})
+
     async def get_server_info(self) -> Json:
         return await asyncio.to_thread(self.endpoint.get_server_info)
+
+    def _json(self, path: str, body: Json) -> str:
+        return json.dumps(json.loads(self._door.ask(path, body)))
 
     def _wait_ready(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
@@ -104,6 +134,10 @@ class Runtime:
                 if time.monotonic() > deadline:
                     raise BackendError(f"the server was not ready after {timeout_seconds} s") from None
             time.sleep(LOOK_SECONDS)
+
+
+def _session(id: str | None) -> Json:
+    return {} if id is None else {"session_params": {"id": id}}
 
 
 def free_port(first: int) -> int:
