@@ -80,7 +80,11 @@ def standing(lines: Lines) -> str:
 
 
 def main() -> None:
-    lines = [json.loads(text) for file in sorted((HERE / "results").glob("*.jsonl")) for text in file.read_text().splitlines()]
+    lines = [
+        json.loads(text)
+        for file in sorted((HERE / "results").glob("*.jsonl"))
+        for text in file.read_text().splitlines()
+    ]
     page = (HERE / "README.md").read_text()
     before, _, rest = page.partition(BEGIN)
     (HERE / "README.md").write_text(before + BEGIN + standing(lines) + END + rest.partition(END)[2])

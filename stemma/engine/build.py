@@ -14,12 +14,14 @@ from stemma.core.config.engine import EngineConfig, GrammarConfig
 from stemma.core.config.model import ModelSpec
 from stemma.core.types.control import EngineReady
 from stemma.core.wire.channel import EngineChannel
+from stemma.device.worker.accelerated import AcceleratedWorker
 from stemma.device.worker.worker import Worker
-from stemma.engine.executor import LocalExecutor
+from stemma.engine.executor import Executor, LocalExecutor
 from stemma.engine.inbox import Inbox
 from stemma.engine.loop import EngineLoop
 from stemma.engine.outbox import Outbox
 from stemma.engine.pace import Pace
+from stemma.engine.queue import QueueExecutor
 
 
 def build_loop(
@@ -30,7 +32,7 @@ def build_loop(
     `progress` is called with bytes loaded and bytes in all.
     """
     started = time.monotonic()
-    worker = Worker(config, progress)
+    executor = executor_of(config, progress)
     spec = config.model
     scheduler = Scheduler(
         config.cache,
@@ -51,8 +53,14 @@ def build_loop(
     )
     outbox, pace = Outbox(channel), Pace()
     inbox = Inbox(channel, scheduler, outbox, pace, ready)
-    executor = LocalExecutor(worker.step, config.schedule.depth)
     return EngineLoop(scheduler, executor, inbox, outbox, pace, config.schedule.depth), ready
+
+
+def executor_of(config: EngineConfig, progress: Callable[[int, int], None] | None) -> Executor:
+    """The device, with its model loaded, behind what hands it plans."""
+    if config.device.is_accelerated:
+        return QueueExecutor(AcceleratedWorker(config, progress))
+    return LocalExecutor(Worker(config, progress).step, config.schedule.depth)
 
 
 def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None]) -> Parking:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from stemma.core.base.errors import ConfigError
 from stemma.core.base.numbers import ceil_div, format_bytes
-from stemma.core.config.buckets import decode_buckets, prefill_buckets
+from stemma.core.config.buckets import decode_buckets, forward_sizes
 from stemma.core.config.engine import DeviceConfig, EngineConfig
 from stemma.core.config.model import (
     DTYPE_BYTES,
@@ -119,12 +119,12 @@ def _accelerated_lines(config: EngineConfig) -> Iterator[Line]:
         option="--max-running-requests",
     )
     if config.device.graphs:
-        forward = decode_buckets(rows) + prefill_buckets(config.schedule.step_tokens)
-        graphs = len(forward) + len(decode_buckets(rows))
+        sizes = forward_sizes(rows, config.schedule.step_tokens)
+        graphs, tokens = len(sizes) + len(decode_buckets(rows)), max(tokens for _, tokens in sizes)
         yield Line(
             name="graphs",
-            bytes=graphs * GRAPH_BYTES + _step_bytes(config, max(forward)),
-            how=f"{graphs} of them, and a step of {max(forward)} tokens",
+            bytes=graphs * GRAPH_BYTES + _step_bytes(config, tokens),
+            how=f"{graphs} of them, and a step of {tokens} tokens",
             option="--disable-cuda-graph",
         )
     yield Line(name="runtime", bytes=CONTEXT_BYTES, how="the device's context, libraries and kernels: an estimate")

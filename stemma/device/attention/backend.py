@@ -4,7 +4,7 @@ Shapes: N rows of a step, R rows that sit, P pages.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,26 @@ class AttentionBackend(Protocol):
     ) -> Tensor:
         """Write keys and values into the pool at `slots_T`, then attend. Shape of the answer: that of q."""
         ...
+
+
+class StaticPlan(AttentionPlan, Protocol):
+    """A plan whose memory outlives a step. Rows behind the last have a count of 0."""
+
+    @property
+    def spans_R3(self) -> Tensor:
+        """Start, count, row of the page table; in the order of the step's tokens."""
+
+
+@runtime_checkable
+class CapturedAttention(AttentionBackend, Protocol):
+    """A backend that works out a step on the device, so that a graph may hold all of it."""
+
+    def static_plan(self, rows: int, tokens: int, pages_RP: Tensor) -> StaticPlan:
+        """Room for any step of so many rows and tokens on these pages. Its spans are empty."""
+        ...
+
+    def lay_out(self, plan: StaticPlan) -> None:
+        """Work out who looks at what, from the plan's spans: ahead of a step's first layer."""
 
 
 class AttentionMaker(Protocol):

@@ -57,7 +57,7 @@ def load_safetensors(places: dict[str, Place], folder: Path, ignored: frozenset[
 
 def fill_random(places: dict[str, Place], seed: int) -> None:
     """Small random matrices, norms of one, biases of zero; equal seeds give equal weights."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     for name, place in places.items():
         numbers = torch.empty(tuple(place.shape), dtype=place.dtype)
         if len(place.shape) > 1:

@@ -1,0 +1,132 @@
+"""The one copy of a step: all that the device is told of it, in memory that it reads while the host goes on.
+
+Shapes: N rows of the step with those that fill it up, M changes of tables, B bytes of a record.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemma.core.types.step import NO_TOKEN
+from stemma.device.ops.cpu.sampling import ASK, Records
+from stemma.device.ops.inputs import Ints
+from stemma.device.platforms.platform import Mark, Platform
+from stemma.device.worker.device_rows import Changes
+
+_NUMBERS = 8  # int64 words of a row: three columns, three of its span, which token is asked, where its answer goes
+_ASK = ASK.itemsize // 8
+MOST_CHANGES = 4096  # that fit beside the rows; more are copied by themselves
+
+
+@dataclass(slots=True, frozen=True)
+class Sheet:
+    """What a step of N rows is told, as views of words: of the host's or of the device's."""
+
+    columns_3N: Tensor  # number of the row, its first token in the step, where its position 0 would stand
+    spans_N3: Tensor  # start, count, row
+    asked_N: Tensor  # the last token of each row
+    target_N: Tensor  # the word of the tables that its answer becomes
+    asks_NB: Tensor  # records, as bytes
+
+
+def sheet(words: Tensor, rows: int) -> Sheet:
+    numbers, asks = words[: _NUMBERS * rows], words[_NUMBERS * rows : (_NUMBERS + _ASK) * rows]
+    columns, spans, asked_N, target_N = torch.split(numbers, [3 * rows, 3 * rows, rows, rows])
+    return Sheet(columns.view(3, rows), spans.view(rows, 3), asked_N, target_N, asks.view(torch.uint8).view(rows, -1))
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One step's memory on the host. Written anew when what was queued behind it is done."""
+
+    words: Tensor
+    found_N: Tensor  # what comes back: tokens
+    masks: Tensor  # int32, of all rows under a mask
+    mark: Mark
+
+    def asks(self, rows: int) -> Records:
+        """The records of a step of so many rows, to be written."""
+        asks_N: Records = np.asarray(sheet(self.words, rows).asks_NB).view(ASK)[:, 0]
+        return asks_N
+
+
+class Staging:
+    """A ring of slots, and the memory of the device that they are copied to. Owned by the worker."""
+
+    def __init__(self, platform: Platform, rows: int, vocab_size: int, slots: int):
+        count = (_NUMBERS + _ASK) * rows + 2 * MOST_CHANGES
+        self._mask_words = -(-vocab_size // 32)
+        self._platform = platform
+        self.words = torch.zeros(count, dtype=torch.int64, device=platform.device)
+        self.masks = torch.zeros(rows * self._mask_words, dtype=torch.int32, device=platform.device)
+        self.found_N = torch.full((rows,), NO_TOKEN, dtype=torch.int32, device=platform.device)
+        self._slots = [
+            Slot(
+                platform.pinned(count, torch.int64),
+                platform.pinned(rows, torch.int32),
+                platform.pinned(rows * self._mask_words, torch.int32),
+                platform.mark(),
+            )
+            for _ in range(slots)
+        ]
+        self._next = 0
+
+    def take(self) -> Slot:
+        """The slot that was used longest ago: its step has been waited for, unless nobody wanted its result."""
+        slot = self._slots[self._next]
+        self._next = (self._next + 1) % len(self._slots)
+        slot.mark.wait()
+        return slot
+
+    def send(self, slot: Slot, rows: int, changes: Changes) -> tuple[Tensor, Tensor]:
+        """Copy a sheet of so many rows, and the changes; these come back as they lie on the device."""
+        used, count = (_NUMBERS + _ASK) * rows, len(changes.place_M)
+        if count > MOST_CHANGES:
+            self.words[:used].copy_(slot.words[:used], non_blocking=True)
+            return self.upload(changes.place_M), self.upload(changes.value_M)
+        whole = used + 2 * count
+        host = np.asarray(slot.words)
+        host[used : used + count], host[used + count : whole] = changes
+        self.words[:whole].copy_(slot.words[:whole], non_blocking=True)
+        return self.words[used : used + count], self.words[used + count : whole]
+
+    def send_asks(self, slot: Slot, rows: int) -> None:
+        """Copy the records alone, once more."""
+        asks = slice(_NUMBERS * rows, (_NUMBERS + _ASK) * rows)
+        self.words[asks].copy_(slot.words[asks], non_blocking=True)
+
+    def send_masks(self, slot: Slot, words: bytes) -> Ints:
+        """Copy the masks of all rows that have one. Their addresses."""
+        given = np.frombuffer(words, np.int32)
+        np.asarray(slot.masks)[: len(given)] = given
+        self.masks[: len(given)].copy_(slot.masks[: len(given)], non_blocking=True)
+        return self.masks.data_ptr() + 4 * np.arange(0, len(given), self._mask_words)
+
+    def upload(self, numbers: np.ndarray) -> Tensor:
+        """A tensor of its own, for what is rare or large."""
+        host = torch.from_numpy(np.ascontiguousarray(numbers))
+        pinned = self._platform.pinned(host.numel(), host.dtype)
+        pinned.copy_(host.view(-1))
+        return torch.empty_like(host, device=self._platform.device).copy_(pinned.view_as(host), non_blocking=True)
+
+    def download(self, numbers: Tensor) -> Tensor:
+        """Memory of the host that holds these once a mark behind this call is reached."""
+        pinned = self._platform.pinned(numbers.numel(), numbers.dtype)
+        return pinned.view(numbers.shape).copy_(numbers, non_blocking=True)
+
+
+def fill(slot: Slot, rows: int, spans_N4: Ints, nobody: int, target_N: Ints) -> None:
+    """Write a step's numbers down. Rows behind the last own the tokens that fill it up, and draw in vain."""
+    host, count = sheet(slot.words, rows), len(spans_N4)
+    row_N, start_N, count_N, _ = spans_N4.T
+    end_N = count_N.cumsum()
+    columns_3N = np.asarray(host.columns_3N)
+    columns_3N[:, :count] = row_N, end_N - count_N, end_N - count_N - start_N
+    columns_3N[:, count:] = [[-1], [end_N[-1]], [0]]
+    spans_N3, asked_N, targets_N = np.asarray(host.spans_N3), np.asarray(host.asked_N), np.asarray(host.target_N)
+    spans_N3[:count] = spans_N4[:, [1, 2, 0]]
+    spans_N3[count:] = 0
+    asked_N[:count], asked_N[count:] = end_N - 1, 0
+    targets_N[:count], targets_N[count:] = target_N, nobody
