@@ -50,6 +50,7 @@ class Engine:
         settled = resolve(ask_from({"log_level": "error", **options}), probe())
         self._config = settled.engine
         self._serve = settled.serve
+        self.programs: object = None  # the language keeps here by what programs run on this engine
         self._is_running = True
         self._receiving: asyncio.Task[None] | None = None
         alive: Future[asyncio.AbstractEventLoop] = Future()

@@ -12,6 +12,7 @@ import pytest
 
 import stemma as sgl
 from stemma.front.lang.errors import ProgramError
+from stemma.front.lang.program import backend_of
 from stemma.front.lang.state import ProgramState
 from tests.checkpoints import tiny_checkpoint
 
@@ -183,6 +184,7 @@ def test_asynchronous_programs_share_an_engine(places: Places) -> None:
     expected = [alone.run(number, backend=places[0], temperature=0).ret_value for number in range(40)]
     for backend in places:
         assert asyncio.run(everything(backend)) == expected
+    assert backend_of(places[0]) is backend_of(places[0])  # one, whose threads are bounded
 
 
 def test_a_cancelled_program_ends_its_request(places: Places) -> None:

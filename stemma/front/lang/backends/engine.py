@@ -11,6 +11,8 @@ from stemma.front.lang.sampling import Json
 class EngineLike(Protocol):
     """What is needed of `stemma.Engine`; named by its shape, so that the language works without torch."""
 
+    programs: Any  # its backend, made when the first program runs on it
+
     def generate(self, prompt: Any = None, sampling_params: Any = None, *, stream: Any = False, **body: Any) -> Any: ...
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
@@ -63,4 +65,7 @@ def _rest(body: Json) -> Json:
 
 
 def engine_backend(engine: EngineLike) -> NativeBackend:
-    return NativeBackend(EngineDoor(engine))
+    """One for each engine: what it has learned and its threads serve all programs."""
+    backend: NativeBackend = engine.programs or NativeBackend(EngineDoor(engine))
+    engine.programs = backend
+    return backend

@@ -1,5 +1,6 @@
 """Whatever a program does and whatever fails: who reads gets an answer or an error, and soon."""
 
+import asyncio
 import random
 import threading
 from collections.abc import Callable
@@ -98,6 +99,46 @@ def test_random_programs_on_a_backend_that_fails_at_random(stream: bool) -> None
         assert ended > 20
 
     within(SECONDS, many)
+
+
+def test_no_task_hangs_on_a_backend_that_fails_at_random() -> None:
+    """The same of asynchronous programs, read while they run by several tasks at once."""
+    draw = random.Random(11)
+
+    def script(text: str) -> str:
+        if len(text) % 5 == 3:
+            raise BackendError("at random")
+        return "said" * (len(text) % 3)
+
+    @sgl.function
+    async def program(s: Any) -> None:
+        for _ in range(draw.randrange(1, 4)):
+            s += draw.choice(["text", "more of it"]) + sgl.gen(draw.choice(NAMES[:3]))
+            if draw.random() < 0.5:
+                await s[draw.choice(NAMES)]
+            if draw.random() < 0.3:
+                forks = await s.fork(2)
+                forks += sgl.gen("c")
+                await forks.join()
+
+    async def told(state: Any, name: str | None) -> bool:
+        with suppress(ProgramError):
+            async for _ in state.text_async_iter(name):
+                pass
+            return True
+        return False
+
+    async def many() -> None:
+        whole = []
+        for _ in range(100):
+            state = await program.run(backend=FakeBackend(script), stream=True)
+            whole += await asyncio.gather(*(told(state, name) for name in (*NAMES, None)))
+            for name in NAMES:
+                with suppress(ProgramError, KeyError):
+                    await state[name]
+        assert 20 < sum(whole) < len(whole)
+
+    asyncio.run(asyncio.wait_for(many(), SECONDS))
 
 
 def test_many_readers_of_one_stream_see_the_same() -> None:

@@ -1,6 +1,8 @@
 """Every public name of the language, its parameters in their order, and their defaults."""
 
 import inspect
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -143,3 +145,14 @@ def test_roles_begin_and_end(role: str) -> None:
     turn, empty = getattr(sgl, role)("text"), getattr(sgl, role)()
     assert [type(node) for node in turn.nodes] == [type(begin), ConstantText, type(end)]
     assert {begin.role, end.role, turn.nodes[0].role, empty.nodes[0].role, empty.nodes[-1].role} == {role}
+
+
+def test_who_imports_stemma_imports_no_client() -> None:
+    """Not the language either: a backend's client comes with the backend."""
+    code = (
+        "import sys, stemma as sgl\n"
+        "sgl.gen('x'), sgl.function(lambda s: None), sgl.image('x'), sgl.RuntimeEndpoint, sgl.Runtime\n"
+        "print(*{'torch', 'openai', 'anthropic', 'litellm', 'av', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == ""
