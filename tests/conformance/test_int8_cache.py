@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from stemma.device.attention.backend import ATTENTION
@@ -17,7 +18,7 @@ SPEC = spec_of(4, 2, (0, 50))
 def kept(x_TKH: Tensor) -> Tensor:
     """What a cache of 8 bits gives back: multiples of the largest / 127."""
     most = x_TKH.abs().amax(-1, keepdim=True)
-    return torch.round(x_TKH * (127 / most)) * (most / 127)
+    return torch.round(x_TKH * most.new_tensor(127).div(most)) * (most / 127)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
@@ -30,6 +31,28 @@ def test_answers_are_those_of_rounded_keys_and_values(body: Body, page_size: int
     for layer, window in enumerate(SPEC.windows):
         torch.testing.assert_close(found[layer][0], text.expected(window).float(), atol=4e-5, rtol=1e-4)
         assert (found[layer][0] - exact[layer]).abs().max() < 0.15  # of answers up to about 6
+
+
+@pytest.mark.parametrize("body", NATIVE, ids=str)
+@pytest.mark.parametrize("page_size", [16, 8])
+def test_rows_of_bfloat16_lose_no_more_than_their_answers_rounding(body: Body, page_size: int) -> None:
+    """Queries and shares become numbers of 16 bits where they meet those of 8: finer than bfloat16."""
+    text = Text(SPEC, 301, 1, torch.bfloat16)
+    found = run(body, SPEC, [text], [[(0, 250)], [(0, 50)], [(0, 1)]], page_size, 0, torch.int8)
+    text.k, text.v = kept(text.k.float()), kept(text.v.float())
+    for layer, window in enumerate(SPEC.windows):
+        torch.testing.assert_close(found[layer][0].double(), text.expected(window), atol=6e-4, rtol=2**-8)
+
+
+@pytest.mark.parametrize("body", NATIVE, ids=str)
+def test_no_sum_of_a_wide_head_overflows(body: Body) -> None:
+    """Every product is as large as it may be: the first key draws all, the second nothing."""
+    spec = structs.replace(spec_of(1, 1, (0,)), head_dim=640)
+    ones, signs = torch.ones(2, 1, 640, dtype=torch.bfloat16), torch.tensor([1, -1]).view(2, 1, 1)
+    backend = ATTENTION[body.attention](spec, KVPool(spec, 2, 16, torch.int8), body.kernels)
+    plan = backend.plan(together([Span(0, 2, torch.tensor([1]))]))
+    found = backend.forward(ones, ones * signs, ones * signs, 0, torch.arange(16, 18), plan)
+    torch.testing.assert_close(found, ones)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)

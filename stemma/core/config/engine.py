@@ -15,7 +15,7 @@ Attention = Literal["paged", "triton", "reference"]  # backends: of processors, 
 
 # Sets of kernels: those of processors, the best first, each named for the instructions that it needs; those of
 # accelerators; plain torch, which runs everywhere.
-NativeKernels = Literal["amx", "avx512_bf16", "avx512", "avx2", "portable"]
+NativeKernels = Literal["amx", "avx512_bf16", "avx512_vnni", "avx512", "avx2", "portable"]
 Kernels = Literal[NativeKernels, "triton", "reference"]
 
 # Libraries that know grammars. A chain rewrites what the first of them refuses.

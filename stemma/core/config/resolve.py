@@ -57,6 +57,7 @@ _TYPES: dict[str, DType] = {
 _NEEDS = {
     "amx": ("amx_tile", "amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni"),
     "avx512_bf16": ("avx512_bf16", "avx512_vnni"),
+    "avx512_vnni": ("avx512_vnni", "avx512bw"),
     "avx512": ("avx512bw",),
     "avx2": ("avx2",),
 }

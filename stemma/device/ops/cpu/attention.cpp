@@ -17,7 +17,10 @@ template <> struct Kinds<bf16, bf16> {
     typedef Pairs Kind;
     typedef bf16 Number;
 };
-template <> struct Kinds<bf16, int8_t> : Kinds<bf16, bf16> {};
+template <> struct Kinds<bf16, int8_t> {
+    typedef Narrow Kind;
+    typedef int8_t Number;
+};
 
 // Shares of neighbours, as steps of a kind.
 inline void lay(float* to, Vec x) { store(to, x); }
@@ -33,8 +36,11 @@ template <class T, class P> struct Attention {
     typedef typename Kinds<T, P>::Kind Kind;
     typedef typename Kinds<T, P>::Number Number;
     typedef typename Kind::X X;
-    static constexpr long PER = 4 / sizeof(Number);  // numbers of a unit
+    typedef typename Kind::Sum Sum;
+    typedef typename Kind::Stored Stored;
+    static constexpr long PER = PER_UNIT<Number>, LINE = 64 / sizeof(Stored);  // numbers of a unit, units of a cache line
     static constexpr bool SCALED = std::is_same<P, int8_t>::value;
+    static constexpr bool EXACT = std::is_same<Kind, Narrow>::value;  // sums are integers
 
     T* out;
     const T *q, *k, *v;
@@ -50,6 +56,7 @@ template <class T, class P> struct Attention {
     long vectors = (width + LANES - 1) / LANES;
     long state = (vectors + 1) * LANES;  // floats of a row's state: weighted values, then lanes of the weight
     Cells<P, Number> cells = {keys, values, kv_heads, width, page_size};
+    float query_levels = least(32767, ((1l << 31) - 1) / (127 * width));  // no sum of `width` products may overflow
     float sharpness = scale * 1.44269504f;  // powers of two are cheaper than those of e
 
     // What a thread works on.
@@ -60,6 +67,7 @@ template <class T, class P> struct Attention {
         float *states, *totals;              // [tile, state]: of this part, and of the parts before
         float *maximum, *total_maximum;      // [tile]: of scores; -inf where nothing was seen
         float* fade;                         // [tile]
+        float *query_scales, *share_scales;  // [tile]: what 1 stands for where sums are integers
         int64_t* positions;                  // [tile]
     };
 
@@ -72,7 +80,7 @@ template <class T, class P> struct Attention {
                 part = (std::remove_reference_t<decltype(part)>)(memory + at);
                 at += multiple(count * sizeof *part, 64);
             };
-            take(d.q, tile * steps);
+            take(d.q, tile * steps + LANES);
             take(d.scores, tile * BLOCK);
             take(d.shares, tile * BLOCK / PER);
             take(d.states, tile * state);
@@ -80,6 +88,8 @@ template <class T, class P> struct Attention {
             take(d.maximum, tile);
             take(d.total_maximum, tile);
             take(d.fade, tile);
+            take(d.query_scales, tile);
+            take(d.share_scales, tile);
             take(d.positions, tile);
             take(d.keys, BLOCK * steps * PER);
             take(d.values, BLOCK * (width + LANES));
@@ -99,21 +109,20 @@ template <class T, class P> struct Attention {
     template <int R, int V, bool AHEAD>
     inline void dot(const X* const* q, const Block<Number>& block, const Block<Number>& next, long key,
                     float* scores) const {
-        Vec sums[R][V] = {};
-        const float* at[V];
+        Sum sums[R][V] = {};
+        const Stored* at[V];
         for (int v = 0; v < V; v++)
-            at[v] = (const float*)block.keys[(key + v * LANES) / GROUP] + (key + v * LANES) % GROUP;
+            at[v] = (const Stored*)block.keys[(key + v * LANES) / GROUP] + (key + v * LANES) % GROUP;
         for (long s = 0; s < steps; s++) {
-            Vec unit[V];
-            for (int v = 0; v < V; v++) unit[v] = load(at[v] + s * GROUP);
-            if (AHEAD)
-                for (long g = 0; g < GROUPS; g++)
-                    __builtin_prefetch((const float*)next.keys[g] + s * GROUP, 0, 2);
+            Sum unit[V];
+            for (int v = 0; v < V; v++) unit[v] = Kind::take(at[v] + s * GROUP);
+            if (AHEAD && s * GROUP % LINE == 0)
+                for (long g = 0; g < GROUPS - 1; g++) __builtin_prefetch((const Stored*)next.keys[g] + s * GROUP, 0, 2);
             for (int r = 0; r < R; r++)
                 for (int v = 0; v < V; v++) sums[r][v] = Kind::step(sums[r][v], unit[v], q[r][s]);
         }
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) store(scores + r * BLOCK + key + v * LANES, sums[r][v]);
+            for (int v = 0; v < V; v++) store(scores + r * BLOCK + key + v * LANES, as_floats(sums[r][v]));
     }
 
     // Scores of R rows with the first `count` keys; `next` is asked of memory meanwhile.
@@ -132,11 +141,22 @@ template <class T, class P> struct Attention {
                 dot<R, 1, false>(q, block, block, key, scores), key += LANES;
     }
 
+    // Of the next block, dot and mix leave the last group to the time between them: its part for one of `rows` rows.
+    void ask_for_last(const Block<Number>& next, long row, long rows) const {
+        Share share(GROUP * width / PER / LINE, row, rows);
+        for (long i = share.begin * LINE; i < share.end * LINE; i += LINE) {
+            __builtin_prefetch((const Stored*)next.keys[GROUPS - 1] + i, 0, 2);
+            __builtin_prefetch((const Stored*)next.values[GROUPS - 1] + i, 0, 2);
+        }
+    }
+
     // Scores to shares: [low, high) of the block is seen.
     void soften(const Desk& desk, long row, long low, long high) const {
         float* score = desk.scores + row * BLOCK;
         Vec none = broadcast(-INFINITY), best = none;
-        for (int j = 0; SCALED && j < BLOCK; j += LANES) store(score + j, load(score + j) * load(desk.key_scales + j));
+        Vec query_scale = broadcast(EXACT ? desk.query_scales[row] : 1.0f);
+        for (int j = 0; SCALED && j < BLOCK; j += LANES)
+            store(score + j, load(score + j) * (load(desk.key_scales + j) * query_scale));
         if (low > 0 || high < BLOCK) {
             Ints lane;
             for (int i = 0; i < LANES; i++) lane[i] = i;
@@ -155,8 +175,12 @@ template <class T, class P> struct Attention {
             Vec share = power_of_two(fma(load(score + j), broadcast(sharpness), top));
             total += share;
             if (SCALED) share *= load(desk.value_scales + j);
-            lay(desk.shares + (row * BLOCK + j) / PER, share);
+            if constexpr (EXACT)
+                store(score + j, share);
+            else
+                lay(desk.shares + (row * BLOCK + j) / PER, share);
         }
+        if constexpr (EXACT) desk.share_scales[row] = quantise((int16_t*)(desk.shares + row * BLOCK / PER), score, BLOCK, 32767);
         float* weight = desk.states + row * state + vectors * LANES;
         store(weight, fma(load(weight), broadcast(fade), total));
         desk.fade[row] = fade;
@@ -166,28 +190,36 @@ template <class T, class P> struct Attention {
     template <int R, int V, bool AHEAD>
     inline void mix(const Desk& desk, long row, long column, const Block<Number>& block, const Block<Number>& next,
                     long count) const {
-        Vec sums[R][V];
+        Sum sums[R][V] = {};
         float* states = desk.states + row * state + column;
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++)
-                sums[r][v] = load(states + r * state + v * LANES) * broadcast(desk.fade[row + r]);
+        auto before = [&](int r, int v) { return load(states + r * state + v * LANES) * broadcast(desk.fade[row + r]); };
+        if constexpr (!EXACT)
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < V; v++) sums[r][v] = before(r, v);
         const X* shares = desk.shares + row * (BLOCK / PER);
         for (long g = 0; g * GROUP < count; g++, shares += GROUP / PER) {
             long units = (least(GROUP, count - g * GROUP) + PER - 1) / PER;
-            const float* at = (const float*)block.values[g] + column;
-            const float* then = (const float*)next.values[g] + column;
+            const Stored* at = (const Stored*)block.values[g] + column;
+            const Stored* then = (const Stored*)next.values[g] + column;
             for (long s = 0; s < units; s++) {
-                Vec unit[V];
-                for (int v = 0; v < V; v++) unit[v] = load(at + s * width + v * LANES);
-                if (AHEAD)
-                    for (int v = 0; v < V; v++) __builtin_prefetch(then + s * width + v * LANES, 0, 2);
+                Sum unit[V];
+                for (int v = 0; v < V; v++) unit[v] = Kind::take(at + s * width + v * LANES);
+                if (AHEAD && g < GROUPS - 1)
+                    for (int i = 0; i < V * LANES; i += LINE) __builtin_prefetch(then + s * width + i, 0, 2);
                 for (int r = 0; r < R; r++)
                     for (int v = 0; v < V; v++)
                         sums[r][v] = Kind::step(sums[r][v], unit[v], shares[r * (BLOCK / PER) + s]);
             }
         }
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) store(states + r * state + v * LANES, sums[r][v]);
+            for (int v = 0; v < V; v++) {
+                Vec sum;
+                if constexpr (EXACT)
+                    sum = fma(as_floats(sums[r][v]), broadcast(desk.share_scales[row + r]), before(r, v));
+                else
+                    sum = sums[r][v];
+                store(states + r * state + v * LANES, sum);
+            }
     }
 
     // Adds the first `count` values to the answers of R rows.
@@ -237,6 +269,7 @@ template <class T, class P> struct Attention {
         });
         for (long row = first; row < last; row++) {
             long position = desk.positions[row];
+            if (next) ask_for_last(*next, row - first, last - first);
             soften(desk, row, window && position >= window ? position - window + 1 - base : 0, position + 1 - base);
         }
         by_rows(first, last, [&](auto rows, long row) {
@@ -277,7 +310,9 @@ template <class T, class P> struct Attention {
             for (long i = 0; i < pieces[p].queries * group; i++, row++) {
                 const T* from = q + (pieces[p].token + i / group) * q_stride + (head * group + i % group) * width;
                 desk.positions[row] = pieces[p].position + i / group;
-                if constexpr (std::is_same<Number, T>::value)
+                if constexpr (EXACT)
+                    desk.query_scales[row] = quantise((int16_t*)(desk.q + row * steps), from, width, query_levels);
+                else if constexpr (std::is_same<Number, T>::value)
                     as_steps(desk.q + row * steps, (const Number*)from, width, steps);
                 else
                     convert((float*)(desk.q + row * steps), from, width);

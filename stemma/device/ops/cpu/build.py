@@ -24,6 +24,7 @@ _INSTRUCTIONS: dict[Kernels, str] = {
     "portable": "",
     "avx2": "-mavx2 -mfma",
     "avx512": _AVX512,
+    "avx512_vnni": f"{_AVX512} -mavx512vnni",
     "avx512_bf16": f"{_AVX512} -mavx512bf16 -mavx512vnni",
     "amx": f"{_AVX512} -mavx512bf16 -mavx512vnni -DTILES",
 }

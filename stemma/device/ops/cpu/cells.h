@@ -1,17 +1,16 @@
 // How keys and values are kept in a cache: as they are computed with, in another type, or in 8 bits.
 //
-// A head's part of a page lies together. Where pages hold whole GROUPs, keys lie as units of 4 bytes (as they are
-// computed with), [width, GROUP], values as [GROUP, width] with as many neighbours in a unit as it holds: a block is
-// used where it lies. Where pages are smaller, they hold plain rows, and a block is gathered.
+// A head's part of a page lies together. Where pages hold whole GROUPs, keys lie as units (as they are computed with),
+// [width, GROUP], values as [GROUP, width] with as many neighbours in a unit as it holds: a block is used where it lies. Where pages are smaller, they hold plain rows, and a block is gathered.
 //
-// Numbers of 8 bits have a scale for each token and head, behind all of the head in a page, or behind its row.
+// Numbers of 8 bits have a scale for each token and head, behind all of the head in a page, or behind its row. Rows of
+// bfloat16 compute with them as they lie; rows of float32 have them widened first.
 #pragma once
 #include <type_traits>
 
 #include "attention.h"
+#include "integers.h"
 #include "powers.h"
-
-typedef int8_t Bytes __attribute__((vector_size(LANES)));
 
 inline Vec load(const int8_t* p) {
 #if defined(__AVX512F__)
@@ -19,7 +18,7 @@ inline Vec load(const int8_t* p) {
 #elif defined(__AVX2__)
     return (Vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
 #else
-    Bytes b;
+    Octets b;
     memcpy(&b, p, sizeof b);
     return __builtin_convertvector(__builtin_convertvector(b, Ints), Vec);
 #endif
@@ -38,36 +37,12 @@ template <class To, class From> inline void convert(To* to, const From* from, lo
 }
 template <> inline void convert(bf16* to, const bf16* from, long count) { memcpy(to, from, count * sizeof *to); }
 template <> inline void convert(float* to, const float* from, long count) { memcpy(to, from, count * sizeof *to); }
-template <> inline void convert(bf16* to, const int8_t* from, long count) {  // exact: 8 bits suffice
-    long i = 0;
-#if defined(__AVX512BF16__)
-    for (; i + 2 * LANES <= count; i += 2 * LANES)
-        _mm512_storeu_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh((__m512)load(from + i + LANES), (__m512)load(from + i)));
-#else
-    for (; i + LANES <= count; i += LANES) {
-        Halves h = __builtin_convertvector((Bits)load(from + i) >> 16, Halves);
-        memcpy(to + i, &h, sizeof h);
-    }
-#endif
-    for (; i < count; i += LANES) store(to + i, load(from + i, count - i), count - i);
-}
+template <> inline void convert(int8_t* to, const int8_t* from, long count) { memcpy(to, from, count); }
 
-// A row as a cache keeps it. Of 8 bits: `scale` times whole numbers up to 127; not a number if any of `from` is none.
+// A row as a cache keeps it, in memory for whole vectors.
 template <class P, class T> inline void narrow(P* to, float*, const T* from, long count) { convert(to, from, count); }
 template <class T> inline void narrow(int8_t* to, float* scale, const T* from, long count) {
-    Vec best = {}, poison = {};
-    for (long i = 0; i < count; i += LANES) {
-        Vec x = load(from + i, count - i);
-        best = greater(best, (Vec)((Bits)x & 0x7fffffff));
-        poison = fma(x, Vec{}, poison);
-    }
-    float most = peak(best), inverse = most > 1e-30f ? 127.0f / most : 0.0f;
-    *scale = (most > 1e-30f ? most / 127.0f : 0.0f) + sum(poison);
-    for (long i = 0; i < count; i += LANES) {
-        Ints whole = (Ints)(load(from + i, count - i) * inverse + 12582912.0f);  // to nearest, in the lowest bits
-        Bytes b = __builtin_convertvector(whole, Bytes);
-        memcpy(to + i, &b, count - i < LANES ? count - i : LANES);
-    }
+    *scale = quantise(to, from, count);
 }
 
 constexpr long GROUPS = BLOCK / GROUP;
@@ -93,9 +68,13 @@ template <class N> struct Shelf {
     float *key_scales, *value_scales;  // [BLOCK]
 };
 
+// Numbers of a unit: 4 bytes, or the 2 that become so many.
+template <class Number> constexpr long PER_UNIT = sizeof(Number) == 4 ? 1 : 2;
+
 // The keys and values of a layer, kept as P, computed with as Number.
 template <class P, class Number> struct Cells {
-    static constexpr long PER = 4 / sizeof(Number);  // numbers of a unit
+    static constexpr long PER = PER_UNIT<Number>;
+    static constexpr long UNIT = PER * sizeof(Number);  // bytes
     static constexpr bool SAME = std::is_same<P, Number>::value;
     static constexpr bool SCALED = std::is_same<P, int8_t>::value;
     static constexpr long SCALE = SCALED ? sizeof(float) : 0;
@@ -120,8 +99,10 @@ template <class P, class Number> struct Cells {
             const T *key = k + t * k_stride + head * width, *value = v + t * v_stride + head * width;
             if (!is_grouped) {
                 long at = row_at(slots[t], head);
-                narrow(keys + at, (float*)(keys + at + width), key, width);
-                narrow(values + at, (float*)(values + at + width), value, width);
+                narrow(row, (float*)(keys + at + width), key, width);
+                memcpy(keys + at, row, width * sizeof(P));
+                narrow(row, (float*)(values + at + width), value, width);
+                memcpy(values + at, row, width * sizeof(P));
                 continue;
             }
             P *to = keys + place(page, head), *values_to = values + place(page, head);
@@ -170,7 +151,7 @@ template <class P, class Number> struct Cells {
     // A block of plain rows, laid out as if its pages held groups.
     void gather(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
         long base = spot.block * BLOCK, count = spot.keys();
-        memset(shelf.near, 0, BLOCK * steps * 4);
+        memset(shelf.near, 0, BLOCK * steps * UNIT);
         for (long j = 0; j < count; j++) {
             long at = row_at(spot, base + j);
             if constexpr (SCALED) {
@@ -189,7 +170,7 @@ template <class P, class Number> struct Cells {
         for (long j = 0; j < BLOCK; j += GROUP)
             for (long s = 0; s < steps; s++)
                 for (long i = 0; i < GROUP; i++)
-                    memcpy(shelf.keys + (j * steps + s * GROUP + i) * PER, shelf.near + ((j + i) * steps + s) * PER, 4);
+                    memcpy(shelf.keys + (j * steps + s * GROUP + i) * PER, shelf.near + ((j + i) * steps + s) * PER, UNIT);
         memset(shelf.values, 0, BLOCK * width * sizeof(Number));
         for (long j = 0; j < count; j++) {
             convert(shelf.near, values + row_at(spot, base + j), width);
@@ -209,23 +190,35 @@ template <class P, class Number> struct Cells {
                 convert(shelf.keys + g * GROUP * width + i, from.keys[g] + i, count);
                 convert(shelf.values + g * GROUP * width + i, from.values[g] + i, count);
             }
-            if constexpr (SCALED) {
-                long position = spot.block * BLOCK + g * GROUP, offset = position % page_size;
-                long at = place(spot.pages[position / page_size], spot.head);
-                memcpy(shelf.key_scales + g * GROUP, scale_at(keys + at, offset), GROUP * sizeof(float));
-                memcpy(shelf.value_scales + g * GROUP, scale_at(values + at, offset), GROUP * sizeof(float));
-            }
         }
     }
 
+    void take_scales(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
+        for (long g = 0; g * GROUP < spot.keys(); g++) {
+            auto [k, v] = scales_of(spot, g);
+            memcpy(shelf.key_scales + g * GROUP, k, GROUP * sizeof(float));
+            memcpy(shelf.value_scales + g * GROUP, v, GROUP * sizeof(float));
+            if (g * GROUP >= next.keys()) continue;
+            auto [then_k, then_v] = scales_of(next, g);
+            __builtin_prefetch(then_k, 0, 2);
+            __builtin_prefetch(then_v, 0, 2);
+        }
+    }
+    std::pair<float*, float*> scales_of(const Spot& spot, long group) const {
+        long position = spot.block * BLOCK + group * GROUP, offset = position % page_size;
+        long at = place(spot.pages[position / page_size], spot.head);
+        return {scale_at(keys + at, offset), scale_at(values + at, offset)};
+    }
+
     Block<Number> fetch(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
+        if (SCALED && is_grouped) take_scales(shelf, spot, next);
+        for (long j = spot.keys(); SCALED && j < BLOCK; j++) shelf.key_scales[j] = shelf.value_scales[j] = 0;
         if constexpr (SAME)
             if (is_grouped) return locate(spot);
         if (is_grouped)
             widen(shelf, spot, next);
         else
             gather(shelf, spot, next);
-        for (long j = spot.keys(); SCALED && j < BLOCK; j++) shelf.key_scales[j] = shelf.value_scales[j] = 0;
         Block<Number> own;
         for (long g = 0; g < GROUPS; g++) {
             own.keys[g] = shelf.keys + g * GROUP * steps * PER;

@@ -48,12 +48,16 @@ template <class Kind> struct Steps {
 struct Floats : Steps<Floats> {
     typedef float X;  // one step of a row
     typedef Vec Sum;
+    typedef float Stored;
+    static Vec take(const Stored* p) { return load(p); }
     static Vec step(Vec sum, Vec unit, float x) { return fma(broadcast(x), unit, sum); }
 };
 #if defined(__AVX512BF16__)
 struct Pairs : Steps<Pairs> {
     typedef uint32_t X;
     typedef Vec Sum;
+    typedef float Stored;
+    static Vec take(const Stored* p) { return load(p); }
     static Vec step(Vec sum, Vec unit, uint32_t x) {
         return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)unit, (__m512bh)_mm512_set1_epi32((int)x));
     }
@@ -64,6 +68,8 @@ struct Pairs : Steps<Pairs> {  // widened rows: two floats for each step
         float first, second;
     };
     typedef Vec Sum;
+    typedef float Stored;
+    static Vec take(const Stored* p) { return load(p); }
     static Vec step(Vec sum, Vec unit, X x) {
         sum = fma(broadcast(x.first), (Vec)((Bits)unit << 16), sum);
         return fma(broadcast(x.second), (Vec)((Bits)unit & 0xffff0000), sum);

@@ -1,47 +1,11 @@
 // Numbers of 8 bits: how rows become them, and how they enter a sum.
 //
-// x is kept as rint(x * 127 / m), m being the largest magnitude of its row. Sums of such numbers are integers, so
-// they are exact in any order, and equal bits come from every instruction set. Weights are stored without a sign,
-// as processors want one side; what that adds to a sum is known from the row alone and taken off.
+// Their sums are exact (integers.h). Weights are stored without a sign, as processors want one side; what that adds to a
+// sum is known from the row alone and taken off.
 #pragma once
+#include "integers.h"
 #include "lay.h"
 #include "tiles.h"
-
-// The largest magnitude; a NaN, if there is one, is the largest of all.
-template <class T> inline float magnitude(const T* x, long count) {
-    Ints most = {};
-    for (long i = 0; i < count; i += LANES) {
-        Ints bits = (Ints)((Bits)load(x + i, count - i) & 0x7fffffff), above = bits > most;
-        most = (bits & above) | (most & ~above);
-    }
-    int32_t top = 0;
-    for (int i = 0; i < LANES; i++) top = most[i] > top ? most[i] : top;
-    float found;
-    memcpy(&found, &top, 4);
-    return found;
-}
-
-// `levels` / most; 0 where nothing can be told apart.
-inline float inverse(float levels, float most) { return most >= 1e-30f && most <= 3e38f ? levels / most : 0.0f; }
-
-typedef int8_t Octets __attribute__((vector_size(LANES)));
-
-// To the nearest integer, ties to even; for magnitudes below 2^22.
-inline Ints nearest(Vec x) { return (Ints)(x + 12582912.0f) - 0x4b400000; }
-
-inline Vec as_floats(Ints x) { return __builtin_convertvector(x, Vec); }
-
-inline long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
-
-// Fills whole(count) bytes, zeros behind the last; returns what one of them stands for.
-template <class T> inline float quantise(int8_t* to, const T* x, long count) {
-    float most = magnitude(x, count), scale = inverse(127.0f, most);
-    for (long i = 0; i < count; i += LANES) {
-        Octets q = __builtin_convertvector(nearest(load(x + i, count - i) * scale), Octets);
-        memcpy(to + i, &q, sizeof q);
-    }
-    return most / 127.0f;
-}
 
 inline int sum(const int8_t* x, long count) {
     int total = 0;
@@ -65,25 +29,13 @@ inline Bytes::X as_step(const int8_t* x) {
 }
 inline Bytes::X as_constant(int32_t x) { return x; }
 #else
-// Two products of 16 bits and their sum; what saturates is never used.
-inline Ints pairs(Ints a, Ints b) {
-#if defined(__AVX512BW__)
-    return (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__x86_64__)
-    return (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#else
-    return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
-#endif
-}
 struct Bytes {
     struct X {
         int32_t even, odd;  // numbers 0 and 2, numbers 1 and 3, each in 16 bits
     };
     static Ints add(Ints sum, Ints unit, X x) {
-        sum += pairs(unit & 0x00ff00ff, x.even - Ints{});
-        return sum + pairs((Ints)((Bits)unit >> 8) & 0x00ff00ff, x.odd - Ints{});
+        sum = add_pairs(sum, unit & 0x00ff00ff, x.even - Ints{});
+        return add_pairs(sum, (Ints)((Bits)unit >> 8) & 0x00ff00ff, x.odd - Ints{});
     }
     static Ints constant(X x) { return x.even - Ints{}; }
 };

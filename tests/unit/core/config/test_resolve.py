@@ -257,6 +257,7 @@ def test_every_parser_that_may_be_asked_for_is_in_the_table() -> None:
     ("instructions", "kernels"),
     [
         ("avx2 avx512bw avx512_vnni avx512_bf16", "avx512_bf16"),
+        ("avx2 avx512bw avx512_vnni", "avx512_vnni"),
         ("avx2 avx512bw avx512_bf16", "avx512"),
         ("avx2 fma", "avx2"),
         ("", "portable"),
