@@ -42,6 +42,9 @@ class RecordingDoor:
     def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
         return self._door.decode(tokens, skip_special_tokens)
 
+    def abort(self, rid: str) -> None:
+        self._door.abort(rid)
+
     def flush(self) -> bool:
         return self._door.flush()
 

@@ -15,6 +15,10 @@ class BackendError(StemmaError, RuntimeError):
     """A backend refused a request, or has gone. RuntimeError too, since SGLang raises that."""
 
 
+class Refused(BackendError):
+    """A server answered, and said no."""
+
+
 class Unreadable(StemmaError, ValueError):
     """An answer that is no value of the type it was asked for."""
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from threading import Lock
 from typing import Protocol
 
-from stemma.front.lang.errors import BackendError
+from stemma.front.lang.errors import Refused
+from stemma.front.lang.settings import global_config
 from stemma.front.lang.transcript import Said, Transcript
 
 MAX_CHARACTERS = 4 << 20  # of texts whose tokens are remembered
@@ -19,7 +20,7 @@ Tokens = list[int]
 
 
 class Vocabulary(Protocol):
-    """The tokenizer of a backend. Raises BackendError where it cannot be asked."""
+    """The tokenizer of a backend. Raises Refused where it cannot be asked."""
 
     def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[Tokens]: ...
 
@@ -76,7 +77,8 @@ class Speller:
         heard = text[said.begin : said.end]
         for end in range(len(said.tokens), 0, -LOOK_BACK):
             tries = [said.tokens[:size] for size in range(end, max(end - LOOK_BACK, 0), -1)]
-            for tokens, found in zip(tries, self._vocabulary.decode(tries, True), strict=True):
+            texts = self._vocabulary.decode(tries, global_config.skip_special_tokens_in_output)
+            for tokens, found in zip(tries, texts, strict=True):
                 if heard.startswith(found):
                     said.tokens, said.end, said.is_cut = tokens, said.begin + len(found), False
                     return
@@ -92,7 +94,7 @@ class Speller:
         try:
             alone, feed, behind = self._vocabulary.encode(["a", "\n", "\na"], False)
             joined = self._vocabulary.decode([alone + alone, alone + behind[len(feed) :]], True)
-        except BackendError:  # a server that has no door to its tokenizer
+        except Refused:  # a server that has no door to its tokenizer
             return None
         if joined[0] == "aa":
             return ""

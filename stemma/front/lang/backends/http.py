@@ -10,7 +10,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from stemma.front.lang.backends.native import NativeBackend
-from stemma.front.lang.errors import BackendError
+from stemma.front.lang.errors import BackendError, Refused
 from stemma.front.lang.sampling import Json
 
 
@@ -89,10 +89,6 @@ class HttpDoor:
                 raise Refused(f"{path}: {error.read().decode(errors='replace')}") from None
         except (OSError, HTTPException) as error:
             raise BackendError(f"no answer from {self.base_url}: {error!r}; is the server running?") from error
-
-
-class Refused(BackendError):
-    """The server answered, and said no."""
 
 
 class RuntimeEndpoint(NativeBackend):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stemma.front.lang.errors import BackendError
+from stemma.front.lang.errors import Refused
 from stemma.front.lang.spelling import Speller
 from stemma.front.lang.templates import template_named
 from stemma.front.lang.transcript import Said, Transcript
@@ -33,7 +33,7 @@ class Local:
 
 class Deaf(Local):
     def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
-        raise BackendError("404")
+        raise Refused("404")
 
 
 def transcript(*parts: str | tuple[str, list[int], bool]) -> Transcript:
