@@ -6,8 +6,10 @@ Shapes: T rows of a step, I inputs, O outputs, D model width, J twice the width 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,8 +17,13 @@ from torch.nn import functional as F
 from benchmarks.gpu.stage import Stage, difference, forget, kernel_seconds, tell
 from benchmarks.gpu.weights import folder_of
 from stemma.core.config.families import read_model_spec
-from stemma.core.config.model import ModelSpec, matrix_shapes
+from stemma.core.config.model import ModelSpec, kv_bytes_per_token, matrix_shapes
+from stemma.device.attention.backend import ATTENTION
+from stemma.device.attention.triton import TritonAttention
+from stemma.device.kv.pool import KVPool
 from stemma.device.layers.rope import Rotary
+from stemma.device.ops.accelerated import step_ops
+from stemma.device.ops.cpu.sampling import ASK
 from stemma.device.ops.matrix import Matrix, empty_matrix
 from stemma.device.ops.table import Ops, ops_of
 
@@ -24,6 +31,7 @@ ROWS = (1, 8, 64, 256, 8192)
 HEAD_ROWS = 256  # the head sees no more
 CACHE_BYTES = 120 << 20  # twice a Hopper's: what is read in turns does not fit
 MOST_COPIES = 16
+MOST_CACHE_BYTES = 12 << 30  # of keys and values in one case
 LIMIT = 5e-3  # of the difference in bfloat16
 BF16 = torch.bfloat16
 
@@ -49,7 +57,7 @@ def kernels(stage: Stage) -> None:
     with torch.device(stage.device), torch.inference_mode():
         for model in stage.models:
             spec = read_model_spec(folder_of(stage, model))
-            for make in (matrices, norms, gates, heads):
+            for make in (matrices, norms, gates, heads, *((attention, draws) if stage.is_accelerated else ())):
                 for case in make(ops, plain, spec, rows):
                     try:
                         _measure(stage, model, case)
@@ -173,3 +181,87 @@ def heads(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Itera
         moved = 4 * count * turned * width
         given = [(torch.randn(count, turned, width, dtype=BF16),) for _ in range(copies(moved))]
         yield Case("norm_rotate", f"{count}x{turned}x{width}", given, run, right, None, moved)
+
+
+def attention(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    """One layer: decodes of many rows at several lengths, and whole prompts. Torch's own has no pages to look up."""
+    layer = msgspec.structs.replace(spec, layers=1, windows=spec.windows[:1])
+    is_tiny = max(rows) < HEAD_ROWS
+    decodes = [(count, context, 1) for context in (1024, 8192, 32768) for count in (1, 8, 64, 256)]
+    for count, context, queries in (
+        ((2, 64, 1), (2, 32, 32)) if is_tiny else (*decodes, (1, 8192, 8192), (8, 1024, 1024))
+    ):
+        moved = count * context * kv_bytes_per_token(layer, "bfloat16")
+        if moved <= MOST_CACHE_BYTES:
+            yield _attention(layer, count, context, queries, moved)
+
+
+def _attention(layer: ModelSpec, count: int, context: int, queries: int, moved: int) -> Case:
+    pages = context // 16
+    pool = KVPool(layer, count * pages, 16, BF16)
+    for kept in (*pool.keys, *pool.values):
+        kept.normal_()
+    backend = cast(TritonAttention, ATTENTION["triton"](layer, pool, "triton"))
+    pages_RP = torch.randperm(count * pages).view(count, pages).to(torch.int32)
+    plan = backend.static_plan(count, count * queries, pages_RP)
+    every = torch.arange(count, dtype=torch.int32)
+    plan.spans_R3.copy_(
+        torch.stack((torch.full_like(every, context - queries), torch.full_like(every, queries), every), 1)
+    )
+    backend.lay_out(plan)
+    slots_RC = (pages_RP.long()[:, :, None] * 16 + torch.arange(16)).view(count, -1)
+    k_RKCH, v_RKCH = (kept[0][slots_RC].transpose(1, 2).contiguous() for kept in (pool.keys, pool.values))
+
+    def run(q_TNH: Tensor) -> Tensor:
+        return backend.attend(q_TNH, 0, plan)
+
+    def peer(q_TNH: Tensor) -> Tensor:
+        return _whole(q_TNH, k_RKCH, v_RKCH)
+
+    def right(q_TNH: Tensor) -> Tensor:
+        every = zip(torch.split(q_TNH, queries), k_RKCH, v_RKCH, strict=True)
+        return torch.cat([_whole(q.float(), k[None].float(), v[None].float()) for q, k, v in every])
+
+    q_TNH = torch.randn(count * queries, layer.heads, layer.head_dim, dtype=BF16)
+    return Case(
+        op="attention",
+        shape=f"{count} rows, {queries} of {context}",
+        given=[(q_TNH,)],
+        run=run,
+        right=right,
+        peer=peer,
+        bytes=moved + 4 * q_TNH.numel(),
+        flops=4 * q_TNH.numel() * (context if queries == 1 else context // 2),
+    )
+
+
+def _whole(q_TNH: Tensor, k_RKCH: Tensor, v_RKCH: Tensor) -> Tensor:
+    """One query of a row sees all of its keys; many are a whole prompt."""
+    q_RNQH = q_TNH.view(len(k_RKCH), -1, *q_TNH.shape[1:]).transpose(1, 2)
+    is_causal = q_RNQH.shape[2] > 1
+    out_RNQH = F.scaled_dot_product_attention(q_RNQH, k_RKCH, v_RKCH, is_causal=is_causal, enable_gqa=True)
+    return out_RNQH.transpose(1, 2).reshape(q_TNH.shape)
+
+
+def draws(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    """Tokens of the whole vocabulary: greedy ones, and draws from a nucleus. Right: the largest logit is drawn."""
+    sample = step_ops().sample
+    for name, wish in (("greedy", {"greedy": True}), ("top-p 0.9", {"top_p": 0.9})):
+        for count in (1, 64, 256) if max(rows) >= HEAD_ROWS else (2,):
+            asks = np.zeros(count, ASK)
+            for field, value in {"divisor": 1, "repetition": 1, "top_p": 1.0, "top_k": -1, **wish}.items():
+                asks[field] = value
+            asks_SB = torch.from_numpy(asks.view(np.uint8).reshape(count, -1)).to(torch.get_default_device())
+            logits_SV = torch.randn(count, spec.vocab_size) * 4
+            if name != "greedy":
+                logits_SV[:, 7] = 60.0  # beside it nobody has a chance
+
+            def run(logits_SV: Tensor, asks_SB: Tensor = asks_SB) -> Tensor:
+                return sample(logits_SV.clone(), asks_SB).tokens_S
+
+            def right(logits_SV: Tensor) -> Tensor:
+                return logits_SV.argmax(-1)
+
+            yield Case(
+                f"draw, {name}", f"{count}x{spec.vocab_size}", [(logits_SV,)], run, right, right, 12 * logits_SV.numel()
+            )

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.whole_step import whole_step
 from stemma.core.base.numbers import round_up
 from stemma.core.config.quant import PANEL
 from stemma.device.ops.cpu.sampling import ASK, WANT
@@ -89,6 +90,7 @@ CASES: dict[str, Callable[[], None]] = {
     "gated": activation,
     "sample": draw,
     "score": logprobs,
+    "whole step": whole_step,
     "experts, 1 row": partial(mixture, 1),
     "experts, 8192 rows": partial(mixture, 8192),
     **{

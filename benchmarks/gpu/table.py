@@ -63,7 +63,7 @@ def standing(lines: Lines) -> str:
                 }
             )
         found = _last(lines, "prefill", "tokens_per_second", model=model, prompt=8192)
-        floor = prefill_rate(_config(model), _device(), 8192)
+        floor = prefill_rate(config_of(model), _device(), 8192)
         rows.append(
             {
                 "what": f"{model}, prompt of 8192, tokens/s",
@@ -100,7 +100,7 @@ def _last(lines: Lines, case: str, key: str, **about: object) -> dict[str, objec
     return found
 
 
-def _config(model: str) -> EngineConfig:
+def config_of(model: str) -> EngineConfig:
     """Only shapes and types matter for a floor."""
     shape = SHAPES[model]
     spec = ModelSpec(
@@ -141,7 +141,7 @@ def _device() -> Accelerator:
 def _floor_ms(
     model: str, rows: int, read: float | None = None, flops: float | None = None, context: int = 1024
 ) -> float:
-    config, device = _config(model), _device()
+    config, device = config_of(model), _device()
     moved = decode_bytes(config, rows, context) / (read or device.bandwidth)
     return max(moved, decode_operations(config, rows, context) / (flops or device.flops)) * 1e3
 
@@ -174,7 +174,7 @@ def _steps(lines: Lines, read: float | None, flops: float | None) -> Iterator[Ma
             share = _floor_ms(line["model"], line["rows"], read, flops, line["context"]) / line["ms"]
         elif flops and line.get("tokens_per_second"):
             measured = Accelerator(name="", platform="cuda", memory_bytes=0, free_bytes=0, flops=flops)
-            share = line["tokens_per_second"] / prefill_rate(_config(line["model"]), measured, line["prompt"])
+            share = line["tokens_per_second"] / prefill_rate(config_of(line["model"]), measured, line["prompt"])
         yield {
             **{key: line[key] for key in ("case", "model", "engine", "rows")},
             "tokens before": line.get("context") or line.get("prompt"),

@@ -15,6 +15,7 @@ from tests.architecture.source import ROOT
 SHARED_BYTES = {"sm_90": 227 << 10, "gfx942": 64 << 10}  # that a block may have
 GATHERING = (
     "inputs",
+    "lay_out",
     "score_rows",
     "route",
     "sort",

@@ -25,6 +25,7 @@ from stemma.core.config.quant import weight_bytes
 
 RUNTIME_BYTES = 151 << 20  # of a process that has imported torch and the engine: measured, torch 2.13 for CPUs
 CONTEXT_BYTES = 1 << 30  # of an accelerator's context, libraries and compiled kernels: a guess, on the safe side
+SPLIT_STATES = 1 << 18  # parts of answers that attention's programs leave to each other
 GRAPH_BYTES = 8 << 20  # of what a driver keeps of one captured graph: a guess, on the safe side
 HEAD_ROWS = 64  # a processor applies the head to so many rows at a time: a large vocabulary's logits are wide
 ATTENTION_KEYS = 4096  # attention gathers so many keys at a time
@@ -117,6 +118,12 @@ def _accelerated_lines(config: EngineConfig) -> Iterator[Line]:
         bytes=(rows + 1) * (context + 1 + pages) * 4,
         how=f"tokens and pages of {rows} rows",
         option="--max-running-requests",
+    )
+    yield Line(
+        name="attention",
+        bytes=SPLIT_STATES * (config.model.head_dim + 2) * 4,
+        how=f"{SPLIT_STATES:,} parts of answers",
+        option="--attention-backend",
     )
     if config.device.graphs:
         sizes = forward_sizes(rows, config.schedule.step_tokens)

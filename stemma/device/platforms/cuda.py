@@ -41,6 +41,6 @@ class CudaPlatform:
 
     def capture(self, run: Callable[[], object]) -> Graph:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # others may allocate
             run()
         return graph

@@ -73,7 +73,9 @@ def _tensors(file: Path, places: dict[str, Place], ignored: frozenset[str]) -> I
                 if name in ignored or name.endswith(_HARMLESS):
                     continue
                 _check(file, name, opened.get_slice(name), places)
-                yield name, opened.get_tensor(name)
+                with torch.device("cpu"):  # where the file is mapped, wherever tensors are made by default
+                    tensor = opened.get_tensor(name)
+                yield name, tensor
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged or cannot be read: {error}") from error
 
