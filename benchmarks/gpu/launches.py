@@ -44,6 +44,11 @@ def product(outputs: int, inputs: int, rows: int) -> None:
     OPS.linear(nothing(rows, inputs), matrix, None)
 
 
+def gated_product(outputs: int, inputs: int, rows: int) -> None:
+    matrix = Matrix("plain", BF16, outputs, inputs, nothing(outputs, 2 * inputs, dtype=torch.uint8))
+    OPS.gated_linear(nothing(rows, inputs), matrix, None, "silu")
+
+
 def step_inputs() -> None:
     columns = (nothing(256, dtype=torch.int64) for _ in range(3))
     tables = Tables(16, nothing(256, 4097, dtype=torch.int32), nothing(256, 257, dtype=torch.int64), *columns)
@@ -93,11 +98,12 @@ CASES: dict[str, Callable[[], None]] = {
     "whole step": whole_step,
     "experts, 1 row": partial(mixture, 1),
     "experts, 8192 rows": partial(mixture, 8192),
+    **{f"gated linear 24576 x 4096, {rows} rows": partial(gated_product, 24576, 4096, rows) for rows in (1, 64, 8192)},
     **{
         f"linear {outputs} x {inputs}, {rows} rows": partial(product, outputs, inputs, rows)
         for outputs, inputs, rows in (
             *((4096, 12288, 1), (4096, 12288, 64), (4096, 12288, 8192)),  # in chunks
-            *((24576, 4096, 1), (24576, 4096, 8192)),
+            (151_936, 4096, 1),
         )
     },
 }

@@ -53,6 +53,17 @@ def test_chunks_are_whole_and_fill_the_device(outputs: int, inputs: int) -> None
     assert programs >= 0.4 * linear._PROGRAMS and (chunk == inputs or programs <= linear._PROGRAMS)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("inputs", [80, 2048])
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
+def test_gated_outputs_have_the_bits_of_the_two_ops(dtype: torch.dtype, inputs: int, activation: str) -> None:
+    x, weight, bias = random(20, inputs, dtype=dtype), random(150, inputs, dtype=dtype, seed=1), random(150).to(dtype)
+    matrix = laid(weight)
+    for rows in (1, 20):
+        found = TRITON.gated_linear(x[:rows], matrix, bias, activation)
+        assert torch.equal(found, TRITON.gated(TRITON.linear(x[:rows], matrix, bias), activation))
+
+
 def strided(x: Tensor) -> Tensor:
     """The same in memory with gaps."""
     return torch.cat([x, x], dim=1)[:, : x.shape[1]]

@@ -1,6 +1,6 @@
 """Feed-forward layers.
 
-Shapes: T tokens, D model width.
+Shapes: T tokens, D model width, I width of the layer.
 """
 
 from torch import Tensor, nn
@@ -17,9 +17,10 @@ class GatedMLP(nn.Module):
         spec = build.spec
         self.gate_up = Linear(build, spec.hidden, spec.intermediate, spec.intermediate, bias=spec.mlp_bias)
         self.down = Linear(build, spec.intermediate, spec.hidden, bias=spec.mlp_bias)
-        self._gated = build.ops.gated
+        self._gated_linear = build.ops.gated_linear
         self._activation = spec.activation
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        out_TD: Tensor = self.down(self._gated(self.gate_up(x_TD), self._activation))
+        hidden_TI = self._gated_linear(x_TD, self.gate_up.weight, self.gate_up.bias, self._activation)
+        out_TD: Tensor = self.down(hidden_TI)
         return out_TD

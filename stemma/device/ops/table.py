@@ -28,6 +28,7 @@ _PLACES = {
     "add_rms_norm": f"{_REFERENCE}.norm:add_rms_norm",
     "norm_rotate": f"{_REFERENCE}.heads:norm_rotate",
     "gated": f"{_REFERENCE}.activation:gated",
+    "gated_linear": f"{_REFERENCE}.activation:gated_linear",
 }
 _NATIVE = "stemma.device.ops.cpu.bodies"
 _TRITON = "stemma.device.ops.triton"
@@ -40,6 +41,7 @@ _TRITON_PLACES = {
     "add_rms_norm": f"{_TRITON}.norm:add_rms_norm",
     "norm_rotate": f"{_TRITON}.heads:norm_rotate",
     "gated": f"{_TRITON}.gated:gated",
+    "gated_linear": f"{_TRITON}.linear:gated_linear",
 }
 
 
@@ -56,6 +58,7 @@ class Ops:
     add_rms_norm: Callable[[Tensor, Tensor | None, Tensor, float], tuple[Tensor, Tensor]]
     norm_rotate: Callable[[Tensor, Tensor | None, int, float, Tensor, Tensor, Tensor], Tensor]
     gated: Callable[[Tensor, str], Tensor]
+    gated_linear: Callable[[Tensor, Matrix, Tensor | None, str], Tensor]
 
 
 def ops_of(kernels: Kernels) -> Ops:

@@ -157,6 +157,10 @@ def gated(library: Library, gate_up_TJ: Tensor, activation: str) -> Tensor:
     return out_TI
 
 
+def gated_linear(library: Library, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None, activation: str) -> Tensor:
+    return gated(library, linear(library, x_TI, matrix, bias_O), activation)
+
+
 def side_by_side(x_TXH: Tensor) -> Tensor:
     """The same; the heads of a row have no gaps between them, rows may."""
     return x_TXH if x_TXH.stride()[1:] == (x_TXH.shape[2], 1) else x_TXH.contiguous()

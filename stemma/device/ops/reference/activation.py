@@ -1,6 +1,6 @@
 """Gated activations.
 
-Shapes: T rows, I width of the feed-forward layer, J twice that.
+Shapes: T rows, D model width, I width of the feed-forward layer, J twice that.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from stemma.device.ops.matrix import Matrix
+from stemma.device.ops.reference.linear import linear
 from stemma.device.ops.reference.pieces import exact
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -23,3 +25,8 @@ def gated(gate_up_TJ: Tensor, activation: str) -> Tensor:
     """`activation(gate) * up`, where each row holds its gate, then its up."""
     gate_TI, up_TI = gate_up_TJ.chunk(2, dim=-1)
     return exact(FUNCTIONS[activation], gate_TI).mul_(up_TI)
+
+
+def gated_linear(x_TD: Tensor, matrix: Matrix, bias_J: Tensor | None, activation: str) -> Tensor:
+    """`gated` of a product."""
+    return gated(linear(x_TD, matrix, bias_J), activation)

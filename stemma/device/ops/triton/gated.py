@@ -13,6 +13,21 @@ _BLOCK = 1024
 
 
 @triton.jit
+def acted(gate, ACTIVATION: tl.constexpr):
+    """The activation of float32."""
+    if ACTIVATION == "silu":
+        return gate / (1 + tl.exp(-gate))
+    elif ACTIVATION == "gelu":
+        return 0.5 * gate * (1 + tl.math.erf(gate * 0.7071067811865476))
+    elif ACTIVATION == "gelu_tanh":
+        # 0.5 * (1 + tanh(z)) is the logistic function of 2 z.
+        return gate / (1 + tl.exp(-1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)))
+    else:
+        tl.static_assert(ACTIVATION == "relu", "unknown activation")
+        return tl.where(gate < 0, 0.0, gate)  # a NaN stays one
+
+
+@triton.jit
 def _gated(out_TI, gate_up_TJ, I: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
@@ -20,21 +35,11 @@ def _gated(out_TI, gate_up_TJ, I: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK:
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     gate_up = gate_up_TJ + row * 2 * I + i
-    kept = tl.load(gate_up, mask=i < I, other=0)
-    gate = kept.to(tl.float32)
+    gate = tl.load(gate_up, mask=i < I, other=0)
     up = tl.load(gate_up + I, mask=i < I, other=0).to(tl.float32)
-    if ACTIVATION == "silu":
-        acted = gate / (1 + tl.exp(-gate))
-    elif ACTIVATION == "gelu":
-        acted = 0.5 * gate * (1 + tl.math.erf(gate * 0.7071067811865476))
-    elif ACTIVATION == "gelu_tanh":
-        # 0.5 * (1 + tanh(z)) is the logistic function of 2 z.
-        acted = gate / (1 + tl.exp(-1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)))
-    else:
-        tl.static_assert(ACTIVATION == "relu", "unknown activation")
-        acted = tl.where(gate < 0, 0.0, gate)  # a NaN stays one
     # Rounded before it is multiplied, as the reference does.
-    tl.store(out_TI + row * I + i, (acted.to(kept.dtype).to(tl.float32) * up).to(kept.dtype), mask=i < I)
+    rounded = acted(gate.to(tl.float32), ACTIVATION).to(gate.dtype).to(tl.float32)
+    tl.store(out_TI + row * I + i, (rounded * up).to(gate.dtype), mask=i < I)
 
 
 def gated(gate_up_TJ: Tensor, activation: str) -> Tensor:

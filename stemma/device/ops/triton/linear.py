@@ -20,6 +20,7 @@ from torch import Tensor
 from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div, round_up
 from stemma.device.ops.matrix import Matrix
+from stemma.device.ops.triton.gated import acted
 from stemma.device.ops.triton.launch import early, stages
 
 # Both are part of the order of summation: not what a device has, but what it is at least worth to a Hopper GPU.
@@ -60,18 +61,30 @@ def round_of(weight, x, inside_T, i, I: tl.constexpr, WHOLE: tl.constexpr, sum):
 
 
 @triton.jit
-def _put(out_TO, bias_O, total, o, place, inside, O: tl.constexpr):
+def _put(out_TO, bias_O, total, o, t, inside_T, tile, O: tl.constexpr, OUTPUTS: tl.constexpr, ACTIVATION: tl.constexpr):
     if bias_O is not None:
-        total += tl.load(bias_O + o, mask=o < O, other=0).to(tl.float32)[:, None]
-    tl.store(out_TO + place, total.to(out_TO.dtype.element_ty), mask=inside)
+        total += tl.load(bias_O + o).to(tl.float32)[:, None]
+    kind: tl.constexpr = out_TO.dtype.element_ty
+    if ACTIVATION is None:
+        place = t.to(tl.int64)[None, :] * O + o[:, None]
+        tl.store(out_TO + place, total.to(kind), mask=inside_T & (tile * OUTPUTS + tl.arange(0, OUTPUTS) < O)[:, None])
+    else:
+        half: tl.constexpr = OUTPUTS // 2
+        # Rounded where the reference rounds: as outputs, and before it is multiplied.
+        pairs = tl.reshape(total.to(kind).to(tl.float32), (half, 2, total.shape[1]))
+        gate, up = tl.split(tl.permute(pairs, (0, 2, 1)))
+        gated = acted(gate, ACTIVATION).to(kind).to(tl.float32) * up
+        i = tile * half + tl.arange(0, half)
+        place = t.to(tl.int64)[None, :] * (O // 2) + i[:, None]
+        tl.store(out_TO + place, gated.to(kind), mask=inside_T & (i < O // 2)[:, None])
 
 
 @triton.jit(do_not_specialize=["T"])
 def _product(
     out_TO, sums_CTO, counts, x_TI, weight_OI, bias_O, T, x_stride,
     I: tl.constexpr, O: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
-    APART: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr,
-    EARLY: tl.constexpr,
+    APART: tl.constexpr, ACTIVATION: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr,
+    GROUP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     tiles: tl.constexpr = (O + OUTPUTS - 1) // OUTPUTS
     whole: tl.constexpr = I % DEPTH == 0
@@ -82,10 +95,14 @@ def _product(
     tile = within // size
     t = block * ROWS + tl.arange(0, ROWS)
     o = tile * OUTPUTS + tl.arange(0, OUTPUTS)
+    # Outputs behind the last are those of the last: they are not stored.
+    if ACTIVATION is None:
+        o = tl.minimum(o, O - 1)
+    else:  # gates and their ups take turns
+        o = tl.minimum(o // 2, O // 2 - 1) + o % 2 * (O // 2)
     d = tl.arange(0, DEPTH)
     inside_T = (t < T)[None, :]
-    # Outputs behind the last are those of the last: they are not stored.
-    weight = weight_OI + tl.minimum(o, O - 1).to(tl.int64)[:, None] * STRIDE + d[None, :]
+    weight = weight_OI + o.to(tl.int64)[:, None] * STRIDE + d[None, :]
     x = x_TI + t.to(tl.int64)[None, :] * x_stride + d[:, None]
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
@@ -104,31 +121,35 @@ def _product(
             for i in tl.range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, I), DEPTH):
                 sum = round_of(weight + i, x + i, inside_T, i + d, I, whole, sum)
             total += sum
-    place = t.to(tl.int64)[None, :] * O + o[:, None]
-    inside = inside_T & (o < O)[:, None]
     if APART:
         size_TO = T.to(tl.int64) * O
-        tl.store(sums_CTO + tl.program_id(1) * size_TO + place, total, mask=inside)
+        sums = sums_CTO + t.to(tl.int64)[None, :] * O + o[:, None]
+        tl.store(sums + tl.program_id(1) * size_TO, total, mask=inside_T)
         tl.debug_barrier()  # all threads have stored before one of them tells so
         count = counts + block * tiles + tile
         if tl.atomic_add(count, 1) == CHUNKS - 1:
             tl.store(count, 0)  # for the next product
             total = tl.zeros((OUTPUTS, ROWS), tl.float32)
             for other in tl.static_range(CHUNKS):
-                total += tl.load(sums_CTO + other * size_TO + place, mask=inside, other=0, cache_modifier=".cg")
-            _put(out_TO, bias_O, total, o, place, inside, O)
+                total += tl.load(sums + other * size_TO, mask=inside_T, other=0, cache_modifier=".cg")
+            _put(out_TO, bias_O, total, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
     else:
-        _put(out_TO, bias_O, total, o, place, inside, O)
+        _put(out_TO, bias_O, total, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
 
 
 def linear(x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
     """`x @ matrix.T + bias`."""
-    return _into(x_TI.new_empty(len(x_TI), matrix.outputs), x_TI, matrix, bias_O)
+    return _into(x_TI.new_empty(len(x_TI), matrix.outputs), x_TI, matrix, bias_O, None)
+
+
+def gated_linear(x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None, activation: str) -> Tensor:
+    """`activation(gate) * up` of these outputs: gates first, then as many ups. They never see memory."""
+    return _into(x_TI.new_empty(len(x_TI), matrix.outputs // 2), x_TI, matrix, bias_O, activation)
 
 
 def logits(x_TI: Tensor, matrix: Matrix) -> Tensor:
     """`x @ matrix.T` in float32."""
-    return _into(x_TI.new_empty(len(x_TI), matrix.outputs, dtype=torch.float32), x_TI, matrix, None)
+    return _into(x_TI.new_empty(len(x_TI), matrix.outputs, dtype=torch.float32), x_TI, matrix, None, None)
 
 
 def plain(matrix: Matrix) -> Tensor:
@@ -138,14 +159,14 @@ def plain(matrix: Matrix) -> Tensor:
     return matrix.store.view(matrix.dtype)
 
 
-def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
+def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None, activation: str | None) -> Tensor:
     x_TI = x_TI if x_TI.stride(1) == 1 else x_TI.contiguous()
     rows, inputs, outputs = len(x_TI), matrix.inputs, matrix.outputs
     shape = next((shape for shape in SHAPES if rows <= shape.rows), SHAPES[-1])
     chunk = _chunk(inputs, outputs)
     chunks, tiles = ceil_div(inputs, chunk), ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
     is_apart = _is_apart(chunks, tiles)
-    sums_CTO = torch.empty(chunks, *out_TO.shape, dtype=torch.float32, device=x_TI.device) if is_apart else None
+    sums_CTO = torch.empty(chunks, rows, outputs, dtype=torch.float32, device=x_TI.device) if is_apart else None
     weight_OI = plain(matrix)
     _product[(tiles, chunks if is_apart else 1)](
         out_TO,
@@ -162,6 +183,7 @@ def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -
         CHUNK=chunk,
         CHUNKS=chunks,
         APART=is_apart,
+        ACTIVATION=activation,
         ROWS=shape.rows,
         OUTPUTS=shape.outputs,
         DEPTH=shape.depth,
