@@ -109,6 +109,29 @@ def test_select_agrees_with_scores_of_whole_texts(places: Places) -> None:
     assert state["best"] == CHOICES[means.index(max(means))]
 
 
+def test_a_fork_shares_wherever_it_runs(places: Places) -> None:
+    """Counted by the device; branches over HTTP come one by one."""
+    beginning, own, branches = len(LONG), len("0:") + 4 - 1, 4
+
+    @sgl.function
+    def forks(s: Any) -> None:
+        s += LONG
+        children = s.fork(branches)
+        children += lambda index: f"{index}:" + sgl.gen("x", max_tokens=4, ignore_eos=True)
+        children.join()
+
+    def computed(backend: object) -> int:
+        info: Any = sgl.get_server_info(backend)
+        return int(info["internal_states"][0]["computed_tokens"])
+
+    for backend in places:
+        assert sgl.flush_cache(backend)
+        before = computed(backend)
+        assert forks.run(backend=backend).error() is None
+        again = (branches - 1) * (beginning % 16)
+        assert computed(backend) - before == beginning + again + branches * own
+
+
 def test_what_is_generated_has_the_form_that_was_asked_for(places: Places) -> None:
     schema: dict[str, object] = {"type": "object", "properties": {"a": {"enum": [1, "b"]}}, "required": ["a"]}
 

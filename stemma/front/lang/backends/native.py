@@ -65,8 +65,7 @@ class NativeBackend(BaseBackend):
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         answer = self._door.generate(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling))
-        answers = answer if isinstance(answer, list) else [answer]
-        hear(transcript, answers[0])
+        hear(transcript, len(transcript.text), answer[0] if isinstance(answer, list) else answer)
         if isinstance(answer, list):
             return [each["text"] for each in answer], [each["meta_info"] for each in answer]
         return answer["text"], answer["meta_info"]
@@ -76,7 +75,7 @@ class NativeBackend(BaseBackend):
         for answer in self._door.stream(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling)):
             text, told = answer["text"][told:], len(answer["text"])
             if answer["meta_info"].get("finish_reason") is not None:
-                hear(transcript, answer, begin)
+                hear(transcript, begin, answer)
             yield text, answer["meta_info"]
 
     def select(
@@ -87,17 +86,16 @@ class NativeBackend(BaseBackend):
             raise Misuse(f"select takes the best option; its temperature must be 0, not {temperature}")
         spelled = self._spelled(transcript, ("", *choices))
         if spelled is None:
-            start = self._compute(self._prompt(transcript)) if transcript.text else 0
+            length = self._compute(self._prompt(transcript)) if transcript.text else 0
             texts = [transcript.text + choice for choice in choices]
-            metas = self._score({"text": texts, **shown(transcript)}, max(start - 2, 0))
-            scored = [own_entries(meta, start, transcript.text) for meta in metas]
+            metas = self._score({"text": texts, **shown(transcript)}, max(length - 2, 0))
+            scored = [own_entries(meta, length, transcript.text) for meta in metas]
         else:
             prefix, *options = spelled
-            starts = [common(prefix, option) for option in options]
-            metas = self._score({"input_ids": options}, max(min(starts) - 1, 0))
-            scored = [
-                told(meta, len(option) - start) for meta, option, start in zip(metas, options, starts, strict=True)
-            ]
+            shared = [common(prefix, option) for option in options]
+            metas = self._score({"input_ids": options}, max(min(shared) - 1, 0))
+            own = [len(option) - same for option, same in zip(options, shared, strict=True)]
+            scored = [last_entries(meta, count) for meta, count in zip(metas, own, strict=True)]
         alone = None
         if method.requires_unconditional_logprobs:
             ids = [[entry[1] for entry in entries] for entries in scored]
@@ -150,15 +148,15 @@ def own_entries(meta: Any, prefix_len: int, text: str) -> list[Entry]:
     own = meta["prompt_tokens"] - prefix_len
     if prefix_len and len(entries) > own >= 0 and not text.endswith(str(entries[-own - 1][2])):
         own += 1
-    return told(meta, own)
+    return last_entries(meta, own)
 
 
-def told(meta: Any, own: int) -> list[Entry]:
+def last_entries(meta: Any, count: int) -> list[Entry]:
     """The log-probabilities of so many tokens at the end."""
-    if own <= 0:
+    if count <= 0:
         raise BackendError("an option made the text before it shorter; end that text at the border of a word")
     entries: list[Entry] = meta["input_token_logprobs"]
-    return entries[len(entries) - own :]
+    return entries[len(entries) - count :]
 
 
 def named(transcript: Transcript, sampling: Sampling) -> Json:
@@ -174,9 +172,8 @@ def shown(transcript: Transcript) -> Json:
     return {"image_data": transcript.images[0]} if transcript.images else {}
 
 
-def hear(transcript: Transcript, answer: Any, begin: int | None = None) -> None:
+def hear(transcript: Transcript, begin: int, answer: Any) -> None:
     """Remember in which tokens a text was said. One that only ends it, such as a turn's end, is no part of it."""
-    begin = len(transcript.text) if begin is None else begin
     tokens = answer.get("output_ids") or []
     matched = (answer["meta_info"].get("finish_reason") or {}).get("matched")
     if tokens and tokens[-1] == matched:

@@ -14,6 +14,7 @@ from stemma.front.lang.backends.http import RuntimeEndpoint
 from stemma.front.lang.errors import BackendError, ProgramError
 from stemma.front.lang.sampling import Sampling
 from tests.server.harness import TOKENIZER, House, fake_engine, house, on_a_port, says
+from tests.unit.front.lang.listening import Json, Refusal, listening
 
 SECONDS = 30.0
 
@@ -110,6 +111,30 @@ def test_what_was_said_is_sent_as_it_was_said() -> None:
         assert [list(unpack(request.tokens)) for request in whole.requests()] == asked * 2
 
     with_server(use, " cat")
+
+
+def test_a_server_that_tells_less_is_spoken_to_in_text() -> None:
+    """It does not say that it computes beginnings once, and has no door to its tokenizer."""
+
+    def answer(path: str, body: Json) -> object:
+        if path == "/get_model_info":
+            return {"model_path": "other"}
+        meta = {"prompt_tokens": 1, "finish_reason": {"type": "length", "length": 1}}
+        return {"text": "x", "output_ids": [7], "meta_info": meta} if path == "/generate" else Refusal({}, 404)
+
+    @sgl.function
+    def program(s: Any) -> None:
+        s += "A" + sgl.gen("x")
+        forks = s.fork(2)
+        forks += sgl.gen("y")
+        forks.join()
+
+    with listening(answer) as server:
+        state = program.run(backend=RuntimeEndpoint(server.url))
+        assert state["y"] == ["x", "x"]
+        texts = [body["text"] for path, _, body in server.asked if path == "/generate"]
+        assert texts == ["A", "Ax", "Ax", "Ax"]  # the second has it computed before the branches start
+        assert [path for path, *_ in server.asked].count("/v1/tokenize") == 1
 
 
 def test_a_stream_that_fails_says_so() -> None:
