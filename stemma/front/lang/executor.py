@@ -232,7 +232,7 @@ class Executor:
             self._tell()
 
     def has(self, name: str | None) -> bool:
-        """A variable is done; without a name, all is, which shows otherwise."""
+        """Whether a variable is done. Without a name never: who waits for that is woken when all is."""
         return name is not None and name in self._variables and self._variables[name].is_done
 
     def has_news(self, name: str | None, told: int) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 import stemma as sgl
 from stemma.core.base.errors import ConfigError
+from stemma.front.lang import executor
 from stemma.front.lang.errors import BackendError, Misuse, ProgramError
 from stemma.front.lang.sampling import Sampling
 from stemma.front.lang.state import ProgramState
@@ -84,7 +85,10 @@ def anthropic_at(server: Listening) -> Any:
 
 
 def litellm_at(server: Listening) -> Any:
-    return sgl.LiteLLM("openai/some-model", base_url=f"{server.url}/v1", api_key="k", max_retries=0)
+    headers = {"x-told": "by LiteLLM"}
+    return sgl.LiteLLM(
+        "openai/some-model", base_url=f"{server.url}/v1", api_key="k", max_retries=0, default_headers=headers
+    )
 
 
 def test_claude_is_sent_messages_with_the_system_beside_them() -> None:
@@ -115,6 +119,7 @@ def test_litellm_is_sent_what_was_asked_for() -> None:
         assert state.get_meta_info("x") == {"id": "c1", "finish_reason": "stop"}
         (path, headers, first), _ = server.asked
     assert path == "/v1/chat/completions" and headers["authorization"] == "Bearer k"
+    assert headers["x-told"] == "by LiteLLM"
     assert first == {
         "model": "some-model",
         "messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}],
@@ -168,6 +173,24 @@ def test_images_are_sent_as_each_api_wants_them() -> None:
         url = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{CODED}"}}
         assert server.body()["messages"] == [{"role": "user", "content": [text, url]}]
         assert state.messages()[0]["content"] == [text, url]
+
+
+def test_a_video_goes_to_native_servers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "encoded_video", lambda path, num_frames: f"video:{path}{num_frames}")
+
+    @sgl.function
+    def watches(s: Any) -> None:
+        s += sgl.user(sgl.video("film", 3) + "What happens?")
+        s += sgl.assistant(sgl.gen("x"))
+
+    with listening(native) as server:
+        assert watches.run(backend=sgl.RuntimeEndpoint(server.url))["x"] == "it"
+        assert server.asked[-1][2]["image_data"] == "video:film3"
+    with listening(claude) as server:
+        for backend in (anthropic_at(server), openai_at(server, True)):
+            with pytest.raises(ProgramError, match="cannot show a video"):
+                watches.run(backend=backend)["x"]
+        assert not server.asked
 
 
 @needs_litellm
