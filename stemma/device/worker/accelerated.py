@@ -141,10 +141,9 @@ class AcceleratedWorker:
         row_N, start_N, count_N, draws_N = flight.spans_N4.T
         end_N, is_drawn_N = start_N + count_N, draws_N != 0
         target_N = np.where(is_drawn_N, self._tables.token_places(row_N, end_N), self._tables.nobody)
-        fill(flight.slot, flight.rows, flight.spans_N4, self._tables.nobody, target_N)
-        asks_N = flight.slot.asks(flight.rows)
-        asks_N[: len(row_N)] = self._asks.of(row_N, end_N, is_drawn_N)
-        asks_N[len(row_N) :] = self._asks.idle
+        asks_N = self._asks.of(row_N, end_N, is_drawn_N)
+        draft = flight.slot.draft(flight.rows)
+        fill(draft, flight.spans_N4, self._tables.nobody, target_N, asks_N, self._asks.idle)
         self._rows.known_R[row_N[is_drawn_N]] = end_N[is_drawn_N] + 1
 
     def _forward(self, size: _Size) -> Callable[[], Tensor]:
@@ -174,7 +173,7 @@ class AcceleratedWorker:
         """Queue a step's draws and what comes back; capture something behind it."""
         rows, slot = flight.rows, flight.slot
         if rows:
-            asks_N = slot.asks(rows)
+            asks_N = slot.draft(rows).asks_N
             if masks.rows:
                 self._mask(flight, masks)
             row_N = flight.spans_N4[:, 0]
@@ -192,7 +191,7 @@ class AcceleratedWorker:
 
     def _mask(self, flight: Flight, masks: Masks) -> None:
         """Copy the masks, and the records once more with their addresses."""
-        asks_N, slot = flight.slot.asks(flight.rows), flight.slot
+        asks_N, slot = flight.slot.draft(flight.rows).asks_N, flight.slot
         mask_R = np.zeros(len(self._rows.known_R), np.uint64)
         mask_R[[*masks.rows]] = self._staging.send_masks(slot, masks.words)
         asks_N["mask"][: len(flight.spans_N4)] = mask_R[flight.spans_N4[:, 0]]

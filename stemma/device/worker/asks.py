@@ -58,7 +58,8 @@ class Asks:
         """The records of tokens to be drawn at these positions; those that are not are idle."""
         asks_N: Records = self._asks_R[row_N]
         asks_N["position"] = position_N
-        asks_N[~is_drawn_N] = self.idle
+        if not is_drawn_N.all():
+            asks_N[~is_drawn_N] = self.idle
         return asks_N
 
     def wants(self, row_W: Ints, place_W: Ints) -> Records:

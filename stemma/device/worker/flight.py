@@ -70,7 +70,7 @@ class Flight:
         """Blocks until the step has landed."""
         self.slot.mark.wait()
         row_N, start_N, count_N, draws_N = self.spans_N4.T
-        found_N = np.asarray(self.slot.found_N)[: len(row_N)]
+        found_N = self.slot.found[: len(row_N)]
         tokens_N = np.where(draws_N != 0, found_N, NO_TOKEN).astype(np.int32)
         own: dict[int, tuple[list[Logprob], list[Logprob]]] = {}
         for place, kind in enumerate((self.drawn, self.prompts)):

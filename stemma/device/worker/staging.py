@@ -3,7 +3,7 @@
 Shapes: N rows of the step with those that fill it up, M changes of tables, B bytes of a record.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from stemma.core.types.step import NO_TOKEN
 from stemma.device.ops.cpu.sampling import ASK, Records
 from stemma.device.ops.inputs import Ints
-from stemma.device.platforms.platform import Mark, Platform
+from stemma.device.platforms.platform import Platform
 from stemma.device.worker.device_rows import Changes
 
 _NUMBERS = 8  # int64 words of a row: three columns, three of its span, which token is asked, where its answer goes
@@ -20,8 +20,7 @@ _ASK = ASK.itemsize // 8
 MOST_CHANGES = 4096  # that fit beside the rows; more are copied by themselves
 
 
-@dataclass(slots=True, frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     """What a step of N rows is told, as views of words: of the host's or of the device's."""
 
     columns_3N: Tensor  # number of the row, its first token in the step, where its position 0 would stand
@@ -37,19 +36,35 @@ def sheet(words: Tensor, rows: int) -> Sheet:
     return Sheet(columns.view(3, rows), spans.view(rows, 3), asked_N, target_N, asks.view(torch.uint8).view(rows, -1))
 
 
-@dataclass(slots=True, eq=False)
+class Draft(NamedTuple):
+    """A sheet that is being written, as arrays of the host."""
+
+    columns_3N: Ints
+    spans_N3: Ints
+    asked_N: Ints
+    target_N: Ints
+    asks_N: Records
+
+
 class Slot:
     """One step's memory on the host. Written anew when what was queued behind it is done."""
 
-    words: Tensor
-    found_N: Tensor  # what comes back: tokens
-    masks: Tensor  # int32, of all rows under a mask
-    mark: Mark
+    def __init__(self, platform: Platform, words: int, rows: int, mask_words: int):
+        self.words = platform.pinned(words, torch.int64)
+        self.numbers = np.asarray(self.words)
+        self.found_N = platform.pinned(rows, torch.int32)  # what comes back: tokens
+        self.found = np.asarray(self.found_N)
+        self.masks = platform.pinned(rows * mask_words, torch.int32)  # of all rows under a mask
+        self.mark = platform.mark()
+        self._drafts: dict[int, Draft] = {}
 
-    def asks(self, rows: int) -> Records:
-        """The records of a step of so many rows, to be written."""
-        asks_N: Records = np.asarray(sheet(self.words, rows).asks_NB).view(ASK)[:, 0]
-        return asks_N
+    def draft(self, rows: int) -> Draft:
+        """The sheet of a step of so many rows."""
+        found = self._drafts.get(rows)
+        if found is None:
+            *numbers, asks_NB = (np.asarray(part) for part in sheet(self.words, rows))
+            found = self._drafts[rows] = Draft(*numbers, asks_NB.view(ASK)[:, 0])
+        return found
 
 
 class Staging:
@@ -62,15 +77,7 @@ class Staging:
         self.words = torch.zeros(count, dtype=torch.int64, device=platform.device)
         self.masks = torch.zeros(rows * self._mask_words, dtype=torch.int32, device=platform.device)
         self.found_N = torch.full((rows,), NO_TOKEN, dtype=torch.int32, device=platform.device)
-        self._slots = [
-            Slot(
-                platform.pinned(count, torch.int64),
-                platform.pinned(rows, torch.int32),
-                platform.pinned(rows * self._mask_words, torch.int32),
-                platform.mark(),
-            )
-            for _ in range(slots)
-        ]
+        self._slots = [Slot(platform, count, rows, self._mask_words) for _ in range(slots)]
         self._next = 0
 
     def take(self) -> Slot:
@@ -87,8 +94,8 @@ class Staging:
             self.words[:used].copy_(slot.words[:used], non_blocking=True)
             return self.upload(changes.place_M), self.upload(changes.value_M)
         whole = used + 2 * count
-        host = np.asarray(slot.words)
-        host[used : used + count], host[used + count : whole] = changes
+        if count:
+            slot.numbers[used : used + count], slot.numbers[used + count : whole] = changes
         self.words[:whole].copy_(slot.words[:whole], non_blocking=True)
         return self.words[used : used + count], self.words[used + count : whole]
 
@@ -117,16 +124,17 @@ class Staging:
         return pinned.view(numbers.shape).copy_(numbers, non_blocking=True)
 
 
-def fill(slot: Slot, rows: int, spans_N4: Ints, nobody: int, target_N: Ints) -> None:
-    """Write a step's numbers down. Rows behind the last own the tokens that fill it up, and draw in vain."""
-    host, count = sheet(slot.words, rows), len(spans_N4)
+def fill(draft: Draft, spans_N4: Ints, nobody: int, target_N: Ints, asks_N: Records, idle: Records) -> None:
+    """Write a step down. Rows behind the last own the tokens that fill it up, and draw in vain."""
+    columns_3N, spans_N3, asked_N, targets_N, all_asks_N = draft
+    count = len(spans_N4)
     row_N, start_N, count_N, _ = spans_N4.T
     end_N = count_N.cumsum()
-    columns_3N = np.asarray(host.columns_3N)
-    columns_3N[:, :count] = row_N, end_N - count_N, end_N - count_N - start_N
-    columns_3N[:, count:] = [[-1], [end_N[-1]], [0]]
-    spans_N3, asked_N, targets_N = np.asarray(host.spans_N3), np.asarray(host.asked_N), np.asarray(host.target_N)
-    spans_N3[:count] = spans_N4[:, [1, 2, 0]]
-    spans_N3[count:] = 0
-    asked_N[:count], asked_N[count:] = end_N - 1, 0
-    targets_N[:count], targets_N[count:] = target_N, nobody
+    first_N = end_N - count_N
+    columns_3N[0, :count], columns_3N[1, :count], columns_3N[2, :count] = row_N, first_N, first_N - start_N
+    spans_N3[:count, 0], spans_N3[:count, 1], spans_N3[:count, 2] = start_N, count_N, row_N
+    asked_N[:count], targets_N[:count], all_asks_N[:count] = end_N - 1, target_N, asks_N
+    if count < len(asked_N):
+        columns_3N[:, count:] = [[-1], [end_N[-1]], [0]]
+        spans_N3[count:] = 0
+        asked_N[count:], targets_N[count:], all_asks_N[count:] = 0, nobody, idle
