@@ -15,6 +15,7 @@ from benchmarks.gpu.weights import folder_of
 ALLOWED = 1.25
 CLEAR = 0.05  # by so much the best token leads before the choice must be the same
 ROWS, TOKENS = 4, 24
+CACHE_BYTES = 4 << 30  # of each engine: several stand in one process, one after the other
 
 
 def correctness(stage: Stage) -> None:
@@ -37,19 +38,20 @@ def correctness(stage: Stage) -> None:
 def _said(stage: Stage, folder: Path, asked: list[list[int]]) -> dict[str, list[dict[str, Any]]]:
     """Answers of several runs that should agree: by graphs or not, alone or together, chunked, from the cache."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    player = Ours(stage, folder, disable_radix_cache=False)
+    player = Ours(stage, folder, disable_radix_cache=False, kv_cache_memory=stage.pick(CACHE_BYTES, 8 << 20))
     for _ in range(stage.pick(3, 1)):  # by the last time, what can be captured is
         runs["alone"] = [player.scores([prompt], TOKENS)[0] for prompt in asked]
     runs["together"] = player.scores(asked, TOKENS)
     filled = asked + prompts(folder, stage.pick(60, 4), 50, seed=4)
     runs["in a full batch"] = player.scores(filled, TOKENS)[:ROWS]
     player.close()
+    forget()
     for name, options in (
         ("chunked", {"chunked_prefill_size": stage.pick(128, 16)}),
         ("launch by launch", {"disable_cuda_graph": True}),
         ("depth 1", {"schedule_depth": 1}),
     ):
-        player = Ours(stage, folder, **options)
+        player = Ours(stage, folder, kv_cache_memory=stage.pick(CACHE_BYTES, 8 << 20), **options)
         runs[name] = player.scores(asked, TOKENS)
         player.close()
         forget()

@@ -19,6 +19,7 @@ from stemma.core.config.engine import CacheConfig, DeviceConfig
 from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.step import News, Seat, StepPlan, pack_spans
 from stemma.core.types.tokens import pack
+from stemma.device.attention.backend import ATTENTION
 from stemma.device.ops.accelerated import StepOps
 from stemma.device.ops.cpu.sampling import Drawn
 from stemma.device.worker import accelerated
@@ -87,10 +88,10 @@ def worker_of(rows: int) -> AcceleratedWorker:
         schedule=msgspec.structs.replace(config.schedule, max_running=rows, depth=2),
         device=DeviceConfig(platform="cuda", device="cuda:0", kernels="triton", attention="triton", graphs=True),
     )
-    ops = StepOps(lambda *_: None, sample, lambda *_: None)  # type: ignore[arg-type, return-value]  # never scored
+    ops = StepOps(lambda *_: None, sample, lambda *_: None)  # type: ignore[arg-type]  # never scored
     with (
         mock.patch.object(accelerated, "load_model", Nothing),
-        mock.patch.dict(accelerated.ATTENTION._places, triton="benchmarks.gpu.launch_cost:Nothing"),
+        mock.patch.dict(ATTENTION._places, triton="benchmarks.gpu.launch_cost:Nothing"),
     ):
         return AcceleratedWorker(config, platform=Idle(), ops=ops)
 

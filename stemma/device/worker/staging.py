@@ -62,8 +62,8 @@ class Slot:
         """The sheet of a step of so many rows."""
         found = self._drafts.get(rows)
         if found is None:
-            *numbers, asks_NB = (np.asarray(part) for part in sheet(self.words, rows))
-            found = self._drafts[rows] = Draft(*numbers, asks_NB.view(ASK)[:, 0])
+            columns, spans, asked, target, asks = (np.asarray(part) for part in sheet(self.words, rows))
+            found = self._drafts[rows] = Draft(columns, spans, asked, target, asks.view(ASK)[:, 0])
         return found
 
 

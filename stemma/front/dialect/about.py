@@ -1,6 +1,6 @@
 """What a server or an engine tells of itself: `/model_info`, `/server_info` and their kin."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
@@ -60,9 +60,17 @@ def server_info(serve: ServeConfig, engine: EngineConfig, ready: EngineReady | N
         "max_req_input_len": engine.context - 1,
         "startup_time": None if ready is None else ready.startup_seconds,
         "internal_states": [] if stats is None else [state_of(stats)],
-        "version": version("stemma-llm"),
+        "version": own_version(),
         "frontend": "python",
     }
+
+
+def own_version() -> str:
+    """A checkout that is only on the path of Python has none."""
+    try:
+        return version("stemma-llm")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def state_of(stats: Stats) -> Json:
