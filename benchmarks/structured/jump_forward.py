@@ -2,15 +2,16 @@
 
     python -m benchmarks.structured.jump_forward [MODEL]
 
-Each sentence is extracted by an Engine that gives forced text and by one that draws it, and continued without any
-grammar for as many tokens. One JSON line per way: seconds of all sentences, one after the other, the best of three
-rounds. Answers of the first two are the same text, and valid.
+Each sentence is extracted by an Engine that gives forced text and by one that draws it, and continued for as many
+tokens under xgrammar, which draws all (where it is installed), and without any grammar. One JSON line per way: seconds
+of all sentences, one after the other, the best of three rounds. Answers of the first two are the same text, and valid.
 """
 
 import json
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,18 @@ def main() -> None:
     asked = {"max_new_tokens": 400, "temperature": 0, "json_schema": json.dumps(SCHEMA)}
     texts: list[list[str]] = []
     lengths: list[int] = []
-    for way in ("given", "drawn", "unconstrained"):
+    drawn: dict[str, object] = {"disable_jump_forward": True}
+    ways = {"given": {}, "drawn": drawn}
+    if find_spec("xgrammar"):
+        ways["xgrammar"] = drawn | {"grammar_backend": "xgrammar"}
+    for way, options in {**ways, "unconstrained": {}}.items():
         asks = [asked] * len(PROMPTS)
-        if way == "unconstrained":
-            asks = [{"max_new_tokens": length, "temperature": 0, "ignore_eos": True} for length in lengths]
-        with Engine(**model, disable_jump_forward=way != "given", disable_radix_cache=True) as engine:
+        if way in ("xgrammar", "unconstrained"):
+            bound = asked if way == "xgrammar" else {"temperature": 0, "ignore_eos": True}
+            asks = [{**bound, "max_new_tokens": length} for length in lengths]
+        with Engine(**model, **options, disable_radix_cache=True) as engine:
             seconds, answers = timed(engine, asks)
-        if way != "unconstrained":
+        if way in ("given", "drawn"):
             texts.append([answer["text"] for answer in answers])
             assert all(set(json.loads(text)) == set(KEYS) for text in texts[-1])
             lengths = [len(answer["output_ids"]) for answer in answers]

@@ -26,6 +26,7 @@ MEMORY_BYTES = 4 << 30  # that the child may hold as its own
 STACK_BYTES = 512 << 20  # address space alone: schemas lead to schemas to any depth, and compilers recurse
 DEPTH = 20_000  # of Python's own recursion, within that stack
 START_SECONDS = 60.0  # for the child to import its library
+MOST_BYTES = 256 << 20  # of what is prepared: the caller reads it in one go, which nothing can interrupt
 LENGTH = struct.Struct("<I")
 
 
@@ -116,6 +117,8 @@ def serve(backend: str) -> None:
         answer: Prepared | Refused
         try:
             answer = Prepared(maker.prepare(grammar))
+            if len(answer.text) > MOST_BYTES:
+                answer = Refused(f"{grammar.kind}: compiled it has over {MOST_BYTES >> 20} MiB; make it simpler")
         except GrammarError as error:
             answer = Refused(str(error))
         except (RecursionError, MemoryError) as error:

@@ -1,6 +1,6 @@
 """The opposite of a schema's keywords."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from stemma.control.grammar.parts import (
     FORMATS,
@@ -27,46 +27,61 @@ OPPOSITE = {
     "minProperties": ("object", "maxProperties", -1),
     "maxProperties": ("object", "minProperties", 1),
 }
+FRACTIONS = [{"type": "number", "exclusiveMinimum": at, "exclusiveMaximum": at + 1} for at in (-1, 0, 1)]  # some
 
 
-def breaches(plain: Mapping[str, object]) -> Iterator[Schema]:
-    """Ways to break one of these keywords."""
-    for name, value in plain.items():
-        match name:
-            case "type":
-                yield other_types([value] if isinstance(value, str) else strings(value))
-            case "const":
-                yield another(value)
-            case "enum" if isinstance(value, list):
-                yield {"allOf": [another(each) for each in value]}
-            case "required":
-                yield from ({"type": "object", "properties": {each: False}} for each in strings(value))
-            case "properties":
-                for key, each in named(value).items():
-                    yield {"type": "object", "required": [key], "properties": {key: {"not": each}}}
-            case "prefixItems":
-                for at, each in enumerate(schemas(value)):
-                    yield {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, {"not": each}]}
-            case "items" if value is False:
-                yield {"type": "array", "minItems": len(schemas(plain.get("prefixItems", []))) + 1}
-            case "items" | "additionalProperties" if value is True or value == {}:
-                pass
-            case "patternProperties" if all(each is True or each == {} for each in named(value).values()):
-                pass
-            case "format" if value not in FORMATS | STANDARD:
-                pass
-            case _ if name in OPPOSITE and isinstance(value, int | float):
-                kind, other, step = OPPOSITE[name]
-                if value + step >= 0 or kind == "number":
-                    yield {"type": kind, other: value + step}
-            case _:
-                raise Unserved(f"not of {name}")
+def breaches(plain: Mapping[str, object], may_narrow: bool) -> Iterator[Schema]:
+    """Ways to break one of these keywords.
+
+    A keyword whose breach has no form is refused, or left unbroken if another one, or whoever calls (`may_narrow`), has
+    ways to break it: what is allowed then is too little, never too much.
+    """
+    unserved: Unserved | None = None
+    for name in plain:
+        try:
+            for option in _breaches_of(name, plain):
+                yield option
+                may_narrow = may_narrow or name != "type"
+        except Unserved as error:
+            unserved = error
+    if unserved is not None and not may_narrow:
+        raise unserved
 
 
-def other_types(names: Sequence[str]) -> Schema:
-    if "integer" in names and "number" not in names:
-        raise Unserved("not of type integer")
-    return union([{"type": name} for name in TYPES if name not in names])
+def _breaches_of(name: str, plain: Mapping[str, object]) -> Iterator[Schema]:
+    value = plain[name]
+    match name:
+        case "type":
+            names = [value] if isinstance(value, str) else strings(value)
+            is_whole = "integer" in names and "number" not in names
+            taken = {"number" if each == "integer" else each for each in names}
+            yield union([*({"type": other} for other in TYPES if other not in taken), *(FRACTIONS if is_whole else ())])
+        case "const":
+            yield another(value)
+        case "enum" if isinstance(value, list):
+            yield {"allOf": [another(each) for each in value]}
+        case "required":
+            yield from ({"type": "object", "properties": {each: False}} for each in strings(value))
+        case "properties":
+            for key, each in named(value).items():
+                yield {"type": "object", "required": [key], "properties": {key: {"not": each}}}
+        case "prefixItems":
+            for at, each in enumerate(schemas(value)):
+                yield {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, {"not": each}]}
+        case "items" if value is False:
+            yield {"type": "array", "minItems": len(schemas(plain.get("prefixItems", []))) + 1}
+        case "items" | "additionalProperties" if value is True or value == {}:
+            pass
+        case "patternProperties" if all(each is True or each == {} for each in named(value).values()):
+            pass
+        case "format" if value not in FORMATS | STANDARD:
+            pass
+        case _ if name in OPPOSITE and isinstance(value, int | float):
+            kind, other, step = OPPOSITE[name]
+            if value + step >= 0 or kind == "number":
+                yield {"type": kind, other: value + step}
+        case _:
+            raise Unserved(f"not of {name}")
 
 
 def another(value: object) -> Schema:
@@ -87,7 +102,7 @@ def another(value: object) -> Schema:
                     {"not": {"type": "array"}},
                     {"type": "array", "minItems": len(value) + 1},
                     *([{"type": "array", "maxItems": len(value) - 1}] if value else []),
-                    *breaches({"prefixItems": [{"const": item} for item in value]}),
+                    *_breaches_of("prefixItems", {"prefixItems": [{"const": item} for item in value]}),
                 ]
             }
     items = parts_of(value)
@@ -95,7 +110,8 @@ def another(value: object) -> Schema:
         "anyOf": [
             {"not": {"type": "object"}},
             {"type": "object", "required": [*items], "minProperties": len(items) + 1},
-            *breaches({"required": [*items], "properties": {name: {"const": each} for name, each in items.items()}}),
+            *_breaches_of("required", {"required": [*items]}),
+            *_breaches_of("properties", {"properties": {name: {"const": each} for name, each in items.items()}}),
         ]
     }
 

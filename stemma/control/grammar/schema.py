@@ -208,7 +208,7 @@ class Rewriter:
         if isinstance(schema, bool):
             return not schema
         plain, rest = self._conjuncts(schema)
-        options = [*breaches(plain)]
+        options = [*breaches(plain, bool(rest))]
         for each in rest:
             ((name, value),) = each.items()
             match name:

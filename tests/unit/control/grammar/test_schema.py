@@ -24,7 +24,8 @@ def keywords(schema: object) -> set[str]:
 
 
 def test_random_schemas_keep_their_meaning() -> None:
-    draw, served = Random(7), 0
+    """What is allowed was allowed. What was allowed is, but where a breach had no form."""
+    draw, served, allowed, lost = Random(7), 0, 0, 0
     for _ in range(3000):
         source = checked(schema(draw))
         try:
@@ -35,8 +36,10 @@ def test_random_schemas_keep_their_meaning() -> None:
         assert not LOGIC & keywords(found)
         before, after = Draft202012Validator(source), Draft202012Validator(found)
         for instance in [value(draw) for _ in range(25)]:
-            assert before.is_valid(instance) == after.is_valid(instance), json.dumps([source, found, instance])
-    assert served > 1500
+            allowed += before.is_valid(instance)
+            lost += before.is_valid(instance) and not after.is_valid(instance)
+            assert before.is_valid(instance) or not after.is_valid(instance), json.dumps([source, found, instance])
+    assert served > 2000 and 100 * lost < allowed, [served, allowed, lost]
 
 
 def test_what_is_proved_disjoint_is() -> None:
@@ -78,6 +81,8 @@ NEGATED = {"not": {"$ref": "#/$defs/a"}, "$defs": {"a": {"not": {"$ref": "#/$def
         ({"minimum": 3, "exclusiveMinimum": True, "type": "integer"}, [4], [3]),
         ({"type": "string", "not": {"enum": ["logs", "log"]}}, ["", "lo", "logsx", "x"], ["logs", "log"]),
         ({"type": "string", "format": "text"}, ["x"], [1]),
+        ({"not": {"type": "integer"}}, ["x", None, 0.5, -0.25], [1, 1.0, -7]),
+        ({"not": {"required": ["a"], "additionalProperties": False}}, [{"b": 1}, {}], [{"a": 1}, 1]),
         ({"enum": [1, 2, 3], "uniqueItems": True}, [1], [4]),
         ({"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}, [["a", "b"], ["b"], []], [["a", "a"]]),
         ({"dependencies": {"a": ["b"], "c": {"minProperties": 3}}}, [{"b": 1}, {"a": 1, "b": 1}], [{"a": 1}, {"c": 1}]),
@@ -98,7 +103,7 @@ def test_keywords_of_every_draft(source: dict[str, object], right: list[object],
         ({"items": {"$id": "x.json", "items": {"$ref": "#"}}}, "an \\$id"),
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"not": {"pattern": "a"}}, "not of pattern"),
-        ({"not": {"type": "integer"}}, "not of type integer"),
+        ({"not": {"pattern": "a", "type": "string"}}, "not of pattern"),
         ({"format": "regex"}, "format 'regex'"),
         ({"$ref": "https://example.org/schema"}, "example.org"),
         ({"$ref": "#/$defs/none"}, "leads nowhere"),
