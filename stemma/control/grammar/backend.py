@@ -1,9 +1,11 @@
 """The libraries that know grammars, by name."""
 
-from stemma.control.grammar.matcher import BackendMaker
+from collections.abc import Callable
+
+from stemma.control.grammar.matcher import Backend, Vocabulary
 from stemma.core.base.registry import Registry
 
-BACKENDS: Registry[BackendMaker] = Registry(
+BACKENDS: Registry[Callable[[Vocabulary], Backend]] = Registry(
     "grammar backend",
     {
         "chain": "stemma.control.grammar.llguidance:RewritingBackend",

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from stemma.control.grammar.backend import BACKENDS
-from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.matcher import Backend, Vocabulary
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
@@ -30,12 +30,9 @@ MOST_BYTES = 256 << 20  # of what is prepared: the caller reads it in one go, wh
 LENGTH = struct.Struct("<I")
 
 
-class Prepared(Struct, tag="prepared"):
+class Answer(Struct):
     text: str
-
-
-class Refused(Struct, tag="refused"):
-    message: str
+    is_refusal: bool = True
 
 
 class Child:
@@ -55,9 +52,9 @@ class Child:
             self._tell(msgspec.msgpack.encode(self._vocabulary))
             self._answer(grammar, START_SECONDS)  # libraries are imported before the clock of a grammar runs
         self._tell(msgspec.msgpack.encode(grammar))
-        answer = msgspec.msgpack.decode(self._answer(grammar, self._seconds), type=Prepared | Refused)
-        if isinstance(answer, Refused):
-            raise GrammarError(answer.message)
+        answer = msgspec.msgpack.decode(self._answer(grammar, self._seconds), type=Answer)
+        if answer.is_refusal:
+            raise GrammarError(answer.text)
         return answer.text
 
     def close(self) -> None:
@@ -113,19 +110,21 @@ def serve(backend: str) -> None:
     maker = BACKENDS[backend](msgspec.msgpack.decode(first, type=Vocabulary))
     write(pipe_out, b"")
     while (message := read(pipe_in)) is not None:
-        grammar = msgspec.msgpack.decode(message, type=Grammar)
-        answer: Prepared | Refused
-        try:
-            answer = Prepared(maker.prepare(grammar))
-            if len(answer.text) > MOST_BYTES:
-                answer = Refused(f"{grammar.kind}: compiled it has over {MOST_BYTES >> 20} MiB; make it simpler")
-        except GrammarError as error:
-            answer = Refused(str(error))
-        except (RecursionError, MemoryError) as error:
-            answer = Refused(f"{grammar.kind}: it is too deep or too large ({type(error).__name__}); make it simpler")
-        except Exception as error:  # a library's, or about a schema that is none
-            answer = Refused(f"{grammar.kind}: it cannot be compiled: {error!r}")
-        write(pipe_out, msgspec.msgpack.encode(answer))
+        write(pipe_out, msgspec.msgpack.encode(answer_to(maker, msgspec.msgpack.decode(message, type=Grammar))))
+
+
+def answer_to(backend: Backend, grammar: Grammar) -> Answer:
+    try:
+        text = backend.prepare(grammar)
+        if len(text) > MOST_BYTES:
+            raise GrammarError(f"{grammar.kind}: compiled it has over {MOST_BYTES >> 20} MiB; make it simpler")
+    except GrammarError as error:
+        return Answer(str(error))
+    except (RecursionError, MemoryError) as error:
+        return Answer(f"{grammar.kind}: it is too deep or too large ({type(error).__name__}); make it simpler")
+    except Exception as error:  # a library's, or about a schema that is none
+        return Answer(f"{grammar.kind}: it cannot be compiled: {error!r}")
+    return Answer(text, is_refusal=False)
 
 
 def main() -> None:

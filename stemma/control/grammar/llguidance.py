@@ -116,7 +116,7 @@ class LLGuidanceBackend(Backend):
 
 
 class RewritingBackend(LLGuidanceBackend):
-    """The same library, with schemas that it refuses rewritten into ones that it serves, and that mean the same."""
+    """The same, with schemas that the library refuses rewritten into ones that it serves."""
 
     rewrites = True
 

@@ -79,7 +79,7 @@ class Compiled(Protocol):
 
 
 class Backend(Protocol):
-    """A library that knows grammars, with one vocabulary."""
+    """A library that knows grammars, with one vocabulary, which is read by the first grammar."""
 
     def compile(self, grammar: Grammar) -> Compiled | None:
         """At once, where time and memory are bounded. None: it must be prepared. Raises GrammarError."""
@@ -100,9 +100,3 @@ class Backend(Protocol):
                 matcher.fill_mask(words_W)
             except GrammarError:
                 words_W[:] = 0
-
-
-class BackendMaker(Protocol):
-    """How one is built. What is expensive, such as reading the tokenizer, waits until it is needed."""
-
-    def __call__(self, vocabulary: Vocabulary) -> Backend: ...

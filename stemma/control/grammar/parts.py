@@ -34,38 +34,41 @@ def union(options: Sequence[Schema]) -> Schema:
     return False if not options else options[0] if len(options) == 1 else {"anyOf": options}
 
 
+def misplaced(value: object, what: str) -> GrammarError:
+    return GrammarError(f"json_schema: {str(value)[:80]!r} stands where {what} must")
+
+
 def checked(value: object) -> Schema:
     if isinstance(value, bool | Mapping):
         return value
-    raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a schema must")
-
-
-def schemas(value: object) -> list[Schema]:
-    if not isinstance(value, list):
-        raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a list of schemas must")
-    return [checked(each) for each in value]
+    raise misplaced(value, "a schema")
 
 
 def parts_of(value: object) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where an object must")
-    return value
+    if isinstance(value, Mapping):
+        return value
+    raise misplaced(value, "an object")
+
+
+def values_of(value: object, what: str = "a list") -> list[object]:
+    if isinstance(value, list):
+        return value
+    raise misplaced(value, what)
+
+
+def schemas(value: object) -> list[Schema]:
+    return [checked(each) for each in values_of(value, "a list of schemas")]
 
 
 def named(value: object) -> Mapping[str, Schema]:
     return {name: checked(each) for name, each in parts_of(value).items()}
 
 
-def values_of(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a list must")
-    return value
-
-
 def strings(value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where a list of strings must")
-    return value
+    found = [each for each in values_of(value, "a list of strings") if isinstance(each, str)]
+    if len(found) == len(values_of(value)):
+        return found
+    raise misplaced(value, "a list of strings")
 
 
 def unquote(step: str) -> str:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from stemma.control.grammar.child import Child
+from stemma.control.grammar.backend import BACKENDS
+from stemma.control.grammar.child import Child, answer_to
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 from tests.unit.control.grammar.cases import NUMBER, tagged, vocabulary
@@ -26,6 +27,12 @@ def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:
     tag = tagged({"type": "json_schema", "json_schema": NUMBER | {"not": {"required": ["b"]}}})
     assert "%json" in child.prepare(Grammar("structural_tag", json.dumps(tag)))
     child.close()
+
+
+def test_what_is_handed_over_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from the child's end, in this process: what the caller would have to load is refused."""
+    monkeypatch.setattr("stemma.control.grammar.child.MOST_BYTES", 5)
+    assert answer_to(BACKENDS["chain"](vocabulary()), EBNF).is_refusal
 
 
 def test_one_that_takes_too_long_is_ended_and_the_next_one_served() -> None:

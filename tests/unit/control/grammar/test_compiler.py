@@ -1,11 +1,15 @@
 """Compiling beside the loop: nothing blocks, everything is remembered, whatever fails is told."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from stemma.control.grammar.child import NICE
 from stemma.control.grammar.compiler import Compilation, Compiler
 from stemma.control.grammar.matcher import Vocabulary
 from stemma.core.base.errors import Bug, CheckpointError, GrammarError
@@ -38,6 +42,24 @@ def test_a_grammar_becomes_ready_and_is_remembered() -> None:
     matcher.fill_mask(words)
     assert sum(int(word).bit_count() for word in words) == 2
     assert bell.compiler.start(grammar) is found
+    bell.compiler.close()
+
+
+def test_who_compiles_yields_to_who_computes() -> None:
+    """One thread and one process, both niced: beside a compile others keep all but the share of one such thread."""
+    bell = Bell("chain")
+    before = set(psutil.Process().children())
+    long = "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(20000)) + 't20000 ::= "x"'
+    bell.compiler.start(Grammar("ebnf", long))
+    threads = [thread for thread in threading.enumerate() if thread.name == "grammar"]
+    assert len(threads) == 1
+    found: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while not found and time.monotonic() < deadline:
+        found = [child for child in psutil.Process().children() if child not in before and child.nice() == NICE]
+    assert len(found) == 1
+    assert os.getpriority(os.PRIO_PROCESS, threads[0].native_id or 0) == NICE
+    found[0].kill()
     bell.compiler.close()
 
 
