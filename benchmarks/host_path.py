@@ -126,7 +126,7 @@ class Device:
         pool = KVPool(spec, cache.pages, cache.page_size, torch.bfloat16)
         self._attention = ATTENTION["paged"](spec, pool, "portable")
         self._rows = RowTable(rows, CONTEXT, cache.page_size, VOCAB_SIZE)
-        self._read = ops_of("portable").inputs(self._rows.tables, STEP_TOKENS)
+        self._reader = ops_of("portable").inputs(self._rows.tables, STEP_TOKENS)
         self._inputs = watch.times("inputs", self._inputs_of)
         self._answer = watch.times("device", self._answer_to)
         self._results = watch.times("results", self._results_of)
@@ -138,7 +138,7 @@ class Device:
 
     def _inputs_of(self, plan: StepPlan) -> Places:
         self._rows.apply(plan)
-        inputs = self._read(plan.spans)
+        inputs = self._reader.read(plan.spans)
         forward_batch(inputs, plan, self._rows, self._attention)
         scored_places(plan, self._rows)
         return inputs.drawn
@@ -148,8 +148,7 @@ class Device:
         return Verdict(drawn, torch.full((places,), 5), torch.ones(places, dtype=torch.bool))
 
     def _results_of(self, plan: StepPlan, verdict: Verdict) -> StepResult:
-        places = verdict.places
-        self._rows.remember(places.row_S, places.position_S, verdict.tokens_S)
+        self._reader.keep(0, verdict.tokens_S)
         tokens, findings = PendingStep(len(plan.spans) // SPAN_BYTES, [verdict], []).wait()
         return StepResult(step=plan.step, tokens=tokens, findings=findings)
 

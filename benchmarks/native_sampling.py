@@ -60,7 +60,7 @@ def seated(rows: int, vocab: int, sampling: SamplingParams, top: int) -> tuple[R
     )
     spans = pack_spans(word for row in range(rows) for word in (row, 0, length, 1))
     table.apply(StepPlan(step=0, seats=seats, spans=spans))
-    return table, inputs(table.tables, rows * length)(spans).drawn
+    return table, inputs(table.tables, rows * length).read(spans).drawn
 
 
 def told(table: RowTable, rows: int, sampling: SamplingParams, top: int) -> tuple[Records, Records]:

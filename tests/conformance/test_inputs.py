@@ -29,13 +29,13 @@ def tables_of(seed: int) -> Tables:
 @pytest.mark.parametrize("seed", range(5))
 def test_tokens_positions_slots_and_draws(body: Body, seed: int) -> None:
     draw, tables = np.random.default_rng(seed), tables_of(seed)
-    read, size = ops_of(body.kernels).inputs(tables, 400), tables.page_size
+    reader, size = ops_of(body.kernels).inputs(tables, 400), tables.page_size
     for rows in (1 + seed, 1, 1, 5):  # of one size twice, then of others
         spans = [
             Span(row, int(draw.integers(2, 150)), int(draw.integers(1, 40)), int(draw.integers(0, 2)))
             for row in draw.permutation(ROWS)[:rows].tolist()
         ]
-        found = read(pack_spans(word for span in spans for word in span))
+        found = reader.read(pack_spans(word for span in spans for word in span))
         expected = [
             (tables.tokens_RC[row, at], at, tables.pages_RP[row, at // size] * size + at % size)
             for row, start, count, _ in spans
@@ -65,7 +65,20 @@ def test_tokens_positions_slots_and_draws(body: Body, seed: int) -> None:
 def test_spans_that_cannot_be(body: Body, wrong: Span, says: str) -> None:
     tables = tables_of(1)
     tables.known_R[3], tables.paged_R[1] = 0, 1
-    read = ops_of(body.kernels).inputs(tables, 400)
+    read = ops_of(body.kernels).inputs(tables, 400).read
     with pytest.raises(Bug, match=says):
         read(pack_spans((*Span(0, 5, 3, 0), *wrong)))
     assert read(pack_spans(Span(0, 5, 3, 0))).positions_T.tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=str)
+def test_what_is_drawn_is_kept(body: Body) -> None:
+    tables = tables_of(2)
+    expected, reader = tables.tokens_RC.clone(), ops_of(body.kernels).inputs(tables, 400)
+    spans = Span(4, 3, 5, 1), Span(2, 0, 1, 0), Span(7, 189, 1, 1), Span(0, 1, 1, 1)
+    reader.read(pack_spans(word for span in spans for word in span))
+    reader.keep(0, torch.tensor([501]))
+    reader.keep(1, torch.tensor([502, 503]))
+    expected[[4, 7, 0], [8, 190, 2]] = torch.tensor([501, 502, 503], dtype=torch.int32)
+    assert torch.equal(tables.tokens_RC, expected)
+    assert tables.known_R.tolist() == [3, 190, 190, 190, 9, 190, 190, 191, 190]

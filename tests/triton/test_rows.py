@@ -85,7 +85,7 @@ def test_inputs(rows: int) -> None:
     generator = np.random.default_rng(rows)
     parts = np.stack([generator.permutation(7)[:rows], *generator.integers(1, 44, (2, rows)), np.arange(rows) % 2], 1)
     tokens = int(parts[:, 2].sum())
-    found, expected = (ops.inputs(tables(), 999)(parts.tobytes()) for ops in (TRITON, REFERENCE))
+    found, expected = (ops.inputs(tables(), 999).read(parts.tobytes()) for ops in (TRITON, REFERENCE))
     for name in ("tokens_T", "positions_T", "slots_T"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert [column.tolist() for column in found.drawn] == [column.tolist() for column in expected.drawn]

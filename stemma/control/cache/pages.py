@@ -21,10 +21,7 @@ class PagePool:
         """All `count` pages, or None. Newest first: a page that was just freed may still be in the CPU's cache."""
         if count > len(self.free):
             return None
-        if count == 0:
-            return array("i")
-        taken = array("i", reversed(self.free[-count:]))
-        del self.free[-count:]
+        taken = array("i", [self.free.pop() for _ in range(count)])
         for page in taken:
             self._is_free[page] = 0
         return taken

@@ -79,9 +79,10 @@ class PrefixCache:
         if tokens <= lease.room:
             return ()
         missing = ceil_div(tokens - lease.room, self.page_size)
-        if missing > self.available:
-            return None
-        self._evict(missing - len(self.pool.free))
+        if missing > len(self.pool.free):
+            if missing > self.available:
+                return None
+            self._evict(missing - len(self.pool.free))
         pages = self.pool.take(missing)
         if pages is None:
             raise Bug(f"{missing} pages were counted as available and could not be had")

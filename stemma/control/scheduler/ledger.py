@@ -50,8 +50,10 @@ class Ledger:
         for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if sequence.landed < sequence.plain_lands and token != NO_TOKEN and token not in sequence.stop_ids:
                 sequence.flying -= 1
-                sequence.landed += 1
+                landed = sequence.landed = sequence.landed + 1
                 sequence.tokens.append(token)
+                if landed >= sequence.held.border:
+                    self._cache.publish(sequence.held, sequence.tokens, landed)
                 self.output_tokens += 1
                 chunks.append(TokenChunk(id=sequence.request.id, tokens=(token,)))
             elif (chunk := self._look(sequence, draft.span(at), token, result.findings)) is not None:

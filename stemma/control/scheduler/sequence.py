@@ -155,10 +155,10 @@ class Sequence:
         return finish, tuple(told), tuple(constraint.logprobs(told, first, drawn, spec)) if spec is not None else ()
 
     def rest(self) -> None:
-        """Something of it has landed: what may follow without a look. Next is a full page, or its end."""
+        """Something of it has landed: what may follow without a look."""
         is_plain = self.constraint is None and self.request.logprobs is None and self.state is State.SEATED
         decodes = self.has_spoken and self.landed + 1 == len(self.tokens)
-        self.plain_lands = min(self.held.border, self.end) - 1 if is_plain and decodes else 0
+        self.plain_lands = self.end - 1 if is_plain and decodes else 0
 
     def begin_answer(self) -> None:
         """Before it is first seated: what its grammar forces at once needs no step of its own."""

@@ -42,8 +42,13 @@ class NativeAttention:
         self._heads = spec.kv_heads, spec.heads // spec.kv_heads
         self._widths = array("q", dict.fromkeys(spec.windows))
         self._library = load(kernels)
-        self._words = torch.empty(4096, dtype=torch.int64)  # of the step that was planned last
+        self._make_room(4096)
         self._pages_RP, self._pages_at = np.empty((0, 0), np.int64), 0
+
+    def _make_room(self, words: int) -> None:
+        """For the plan of one step. The next one is written over it."""
+        self._words = torch.empty(words, dtype=torch.int64)
+        self._head = np.asarray(self._words[:1])
 
     def plan(self, spans: Spans) -> AttentionPlan:
         pages_RP = spans.pages_RP
@@ -66,10 +71,10 @@ class NativeAttention:
                 kv_heads,
                 torch.get_num_threads(),
             )
-            needed = int(words[0])
+            needed = int(self._head[0])
             if needed <= len(words):
                 return NativePlan(words, pages_RP)
-            self._words = torch.empty(2 * needed, dtype=torch.int64)
+            self._make_room(2 * needed)
 
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan

@@ -3,8 +3,7 @@
 Shapes: R rows that sit, C positions of a context, P pages of one, T tokens of the step, S places whose tokens it draws
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,4 +63,12 @@ class Inputs(NamedTuple):
     drawn: Places
 
 
-Reader = Callable[[bytes], Inputs]  # of packed spans; raises Bug for what cannot be computed
+class Reader(Protocol):
+    """Turns the spans of a plan into what a model reads, and keeps what it draws."""
+
+    def read(self, spans: bytes) -> Inputs:
+        """Of packed spans. Raises Bug for what cannot be computed."""
+        ...
+
+    def keep(self, first: int, tokens_S: Tensor) -> None:
+        """Put tokens at the places of the draws from `first` on, and forget what came after them."""

@@ -71,11 +71,6 @@ class RowTable:
     def tokens_at(self, row_S: Ints, position_S: Ints) -> Tensor:
         return torch.from_numpy(self.tokens_RC[row_S, position_S].astype(np.int64))
 
-    def remember(self, row_S: Ints, position_S: Ints, tokens_S: Tensor) -> None:
-        """Put tokens at positions and forget what came after them."""
-        self.tokens_RC[row_S, position_S] = np.asarray(tokens_S)
-        self.known_R[row_S] = position_S + 1
-
     def _sit(self, seat: Seat) -> None:
         bias, row = seat.sampling.logit_bias, seat.row
         self._rows[row] = Row(

@@ -42,7 +42,7 @@ class Worker:
         pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
         self._attention = ATTENTION[device.attention](config.model, pool, device.kernels)
         self._rows = RowTable(config.schedule.max_running, config.context, cache.page_size, config.model.vocab_size)
-        self._read = ops_of(device.kernels).inputs(self._rows.tables, config.schedule.step_tokens)
+        self._reader = ops_of(device.kernels).inputs(self._rows.tables, config.schedule.step_tokens)
         self._sampler: Sampler = (
             NativeSampler(load(device.kernels), self._rows, config.seed)
             if device.is_native
@@ -61,7 +61,7 @@ class Worker:
                 self._sampler.sit(seat.row, self._rows[seat.row])
             if not plan.spans:
                 return StepResult(step=plan.step)
-            inputs = self._read(plan.spans)
+            inputs = self._reader.read(plan.spans)
             tokens, findings = self._computed(plan, inputs, masks).wait()
         seconds, computed = time.perf_counter() - began, len(inputs.tokens_T)
         return StepResult(step=plan.step, tokens=tokens, findings=findings, seconds=seconds, computed=computed)
@@ -70,8 +70,8 @@ class Worker:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         self._passes.forward(forward_batch(inputs, plan, self._rows, self._attention))
         draws = self._judged(inputs.drawn, partial(self._sampler.drawn, masks=masks()))
-        for verdict in draws:
-            self._rows.remember(verdict.places.row_S, verdict.places.position_S, verdict.tokens_S)
+        for slice, verdict in enumerate(draws):
+            self._reader.keep(slice * HEAD_ROWS, verdict.tokens_S)
         scored = scored_places(plan, self._rows)
         scores = [] if scored is None else self._judged(scored, self._sampler.scored)
         return PendingStep(len(plan.spans) // SPAN_BYTES, draws, scores)

@@ -52,6 +52,24 @@ struct Planner {
         return length != others ? length < others : a.token < b.token;
     }
 
+    // Mostly the first page tells two pieces apart; it is looked up once for each.
+    void sort() {
+        struct Keyed {
+            long begin, page;
+            Piece piece;
+        };
+        std::vector<Keyed> order;
+        for (const Piece& piece : pieces) {
+            long first = begin(piece);
+            order.push_back({first, table(piece)[first * BLOCK / page_size], piece});
+        }
+        std::sort(order.begin(), order.end(), [this](const Keyed& a, const Keyed& b) {
+            if (a.begin != b.begin) return a.begin < b.begin;
+            return a.page != b.page ? a.page < b.page : before(a.piece, b.piece);
+        });
+        for (size_t p = 0; p < order.size(); p++) pieces[p] = order[p].piece;
+    }
+
     void cut() {
         long most = std::max(1l, TILE / group), token = 0;
         std::vector<Piece> large;
@@ -62,7 +80,7 @@ struct Planner {
                 Piece piece = {spans[s].start + at, queries, token + at, own, 0};
                 (2 * queries > most ? large : pieces).push_back(piece);
             }
-        std::sort(pieces.begin(), pieces.end(), [this](const Piece& a, const Piece& b) { return before(a, b); });
+        sort();
         long small = pieces.size();
         pieces.insert(pieces.end(), large.begin(), large.end());
         common.assign(pieces.size() + 1, 0);

@@ -17,7 +17,7 @@ _SLICE = 4096  # outputs that are converted at a time
 
 
 def inputs(library: Library, tables: Tables, tokens: int) -> Reader:
-    return NativeReader(library, tables, tokens).read
+    return NativeReader(library, tables, tokens)
 
 
 def lay(library: Library, matrix: Matrix, first: int, rows_NI: Tensor) -> None:

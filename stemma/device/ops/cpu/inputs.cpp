@@ -8,8 +8,10 @@ namespace {
 struct Desk {
     int64_t* sizes;
     int64_t *columns, *drawn;  // [3][most_tokens], [4][rows]
-    const int32_t* known_tokens;
-    const int64_t *pages, *known, *paged, *prompts;
+    int32_t* tokens;  // [rows][context]
+    const int64_t* pages;
+    int64_t* known;
+    const int64_t *paged, *prompts;
     int64_t most_tokens, rows, context, most_pages, page_size;
 };
 
@@ -30,7 +32,7 @@ OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
             desk->sizes[0] = -1, desk->sizes[1] = n;
             return;
         }
-        const int32_t* known = desk->known_tokens + span.row * desk->context;
+        const int32_t* known = desk->tokens + span.row * desk->context;
         const int64_t* own = desk->pages + span.row * desk->most_pages;
         for (long here = span.start; here < end; here++, at++) {
             tokens[at] = known[here];
@@ -43,4 +45,13 @@ OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
         }
     }
     desk->sizes[0] = at, desk->sizes[1] = draws;
+}
+
+// Tokens of the last step's draws from `first` on; what came after them is forgotten.
+OP void keep(const Desk* desk, long first, const int64_t* tokens, long count) {
+    const int64_t *row = desk->drawn + desk->rows + first, *position = row + desk->rows;
+    for (long s = 0; s < count; s++) {
+        desk->tokens[row[s] * desk->context + position[s]] = (int32_t)tokens[s];
+        desk->known[row[s]] = position[s] + 1;
+    }
 }

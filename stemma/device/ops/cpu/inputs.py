@@ -23,14 +23,16 @@ class NativeReader:
         self._tables = tables
         self._columns_3T = torch.zeros(3, tokens, dtype=torch.int64)
         self._drawn_4R = torch.zeros(4, len(tables.known_R), dtype=torch.int64)
-        self._sizes = array("q", (0, 0))  # how many tokens, and how many of them are drawn
+        self._ints_4R = np.asarray(self._drawn_4R)
+        self._sizes = array("q", (0, 0))  # how many tokens, and how many are drawn
         tensors: list[Tensor] = [self._columns_3T, self._drawn_4R, *tables[1:]]
         sizes = tokens, len(tables.known_R), tables.tokens_RC.shape[1], tables.pages_RP.shape[1], tables.page_size
         self._desk = array("q", (self._sizes.buffer_info()[0], *(each.data_ptr() for each in tensors), *sizes))
+        self._at = self._desk.buffer_info()[0]
         self._seen = self._views(0, 0)
 
     def read(self, spans: bytes) -> Inputs:
-        self._library.inputs(self._desk.buffer_info()[0], spans, len(spans) // SPAN_BYTES)
+        self._library.inputs(self._at, spans, len(spans) // SPAN_BYTES)
         tokens, draws = self._sizes
         if tokens < 0:
             span = list(unpack_spans(spans))[draws]
@@ -39,8 +41,10 @@ class NativeReader:
             self._seen = self._views(tokens, draws)
         return self._seen
 
+    def keep(self, first: int, tokens_S: Tensor) -> None:
+        self._library.keep(self._at, first, tokens_S.data_ptr(), len(tokens_S))
+
     def _views(self, tokens: int, draws: int) -> Inputs:
-        tokens_T, positions_T, slots_T = self._columns_3T[:, :tokens]
-        part_S, row_S, position_S, asked_S = self._drawn_4R[:, :draws]
-        drawn = Places(np.asarray(part_S), np.asarray(row_S), np.asarray(position_S), asked_S)
-        return Inputs(tokens_T, positions_T, slots_T, drawn)
+        tokens_T, positions_T, slots_T = self._columns_3T[:, :tokens].unbind()
+        part_S, row_S, position_S, _ = self._ints_4R[:, :draws]
+        return Inputs(tokens_T, positions_T, slots_T, Places(part_S, row_S, position_S, self._drawn_4R[3, :draws]))

@@ -76,6 +76,7 @@ class Library:
         self.calls = 0  # made from Python so far
         self.replay = Function(self, "replay", "pnpnp")
         self.inputs = Function(self, "inputs", "ppn")
+        self.keep = Function(self, "keep", "pnpn")
         self.lay = self._formats("lay", "ppnnnt")
         self.embed = self._formats("embed", "ppprnt")
         self.take = Function(self, "take", "ppprnt")

@@ -1,17 +1,37 @@
 """From the rows of a plan to its tokens. Shapes: ops/inputs.py; N rows of the plan, each (row, start, count, draws)."""
 
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from stemma.core.types.step import unpack_spans
 from stemma.device.ops.inputs import Inputs, Ints, Places, Reader, Tables
 
 
+class TorchReader:
+    """Makes the inputs of every step anew."""
+
+    def __init__(self, tables: Tables, read: Callable[[Tables, bytes], Inputs]):
+        self._tables = tables
+        self._read = read
+
+    def read(self, spans: bytes) -> Inputs:
+        found = self._read(self._tables, spans)
+        self._drawn = found.drawn
+        return found
+
+    def keep(self, first: int, tokens_S: Tensor) -> None:
+        _, row_S, position_S, _ = self._drawn.slice(first, first + len(tokens_S))
+        rows, positions = torch.from_numpy(row_S), torch.from_numpy(position_S)
+        self._tables.tokens_RC[rows, positions] = tokens_S.int()
+        self._tables.known_R[rows] = positions + 1
+
+
 def inputs(tables: Tables, tokens: int) -> Reader:
     """`tokens` is the most that a step has."""
-    return partial(_read, tables)
+    return TorchReader(tables, _read)
 
 
 def checked(spans: bytes, tables: Tables) -> Ints:

@@ -3,8 +3,6 @@
 Shapes: ops/inputs.py; a row is (row, start, count, draws).
 """
 
-from functools import partial
-
 import numpy as np
 import torch
 import triton
@@ -12,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from stemma.device.ops.inputs import Inputs, Ints, Reader, Tables
-from stemma.device.ops.reference.inputs import checked, drawn_places
+from stemma.device.ops.reference.inputs import TorchReader, checked, drawn_places
 from stemma.device.ops.triton.launch import early
 
 _BLOCK = 256
@@ -50,7 +48,7 @@ def _inputs(
 
 def inputs(tables: Tables, tokens: int) -> Reader:
     """`tokens` is the most that a step has."""
-    return partial(_read, tables)
+    return TorchReader(tables, _read)
 
 
 def _read(tables: Tables, spans: bytes) -> Inputs:

@@ -31,8 +31,8 @@ def refuse(*arguments: object) -> None:
     raise CannotRecord("it shall not")
 
 
-def test_a_steady_step_makes_five_calls() -> None:
-    """The inputs, attention's plan, the forward pass, the head, the draw: for any number of rows and layers."""
+def test_a_steady_step_makes_six_calls() -> None:
+    """Inputs, attention's plan, forward pass, head, draw, tokens kept: for any number of rows and layers."""
     worker = Worker(engine_config(embedded_model_path(), 64, dtype="bfloat16", body=NATIVE[0]))
     sampling = [SamplingParams(temperature=0), SamplingParams(top_p=0.9, sampling_seed=1), SamplingParams(top_k=5)]
     seats = tuple(
@@ -43,7 +43,7 @@ def test_a_steady_step_makes_five_calls() -> None:
     before = load(NATIVE[0].kernels).calls
     for step in range(2, 12):
         worker.step(plan_of(step, (RowPlan(row, step, 1, (), True) for row in range(3))))
-    assert load(NATIVE[0].kernels).calls - before == 10 * 5
+    assert load(NATIVE[0].kernels).calls - before == 10 * 6
 
 
 @pytest.mark.parametrize("body", NATIVE, ids=str)

@@ -44,7 +44,7 @@ def results(
     table = RowTable(rows=8, context=64, page_size=1, vocab_size=logits_SV.shape[1])
     plan = plan_of(0, (RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats), tuple(seats))
     table.apply(plan)
-    places = inputs(table.tables, 0)(plan.spans).drawn
+    places = inputs(table.tables, 0).read(plan.spans).drawn
     native: list[Sampler] = [NativeSampler(load(body.kernels), table, seed=0) for body in NATIVE]
     found = []
     for sampler in [TorchSampler(table, seed=0), *native]:
