@@ -48,7 +48,7 @@ class Memory:
 
     def send(self, front: int, message: FromEngine) -> bool:
         assert isinstance(message, Chunks)
-        self.tokens += sum(len(chunk.tokens) for chunk in message.chunks)
+        self.tokens += sum(len(chunk.tokens) for chunk in message.every())
         return True
 
     def close(self) -> None: ...

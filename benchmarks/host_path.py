@@ -99,11 +99,12 @@ class Front:
         """Read what the last step said, and ask anew for everybody who ended. Returns the tokens that came."""
         message = decode_from_engine(self._socket.recv())
         assert isinstance(message, Chunks)
-        for chunk in message.chunks:
+        chunks = list(message.every())
+        for chunk in chunks:
             assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
             if chunk.finish is not None:
                 self._ask(OUTPUT)
-        return sum(len(chunk.tokens) for chunk in message.chunks)
+        return sum(len(chunk.tokens) for chunk in chunks)
 
     def close(self) -> None:
         self._socket.close(linger=0)

@@ -90,7 +90,7 @@ class DrivenEngine:
         self.loop.scheduler.check()
         for message in self.channel.said:
             if isinstance(message, Chunks):
-                for chunk in message.chunks:
+                for chunk in message.every():
                     outcome = self.outcomes.setdefault(chunk.id, Outcome())
                     assert outcome.finish is None, f"{chunk.id} goes on after its finish"
                     outcome.tokens += chunk.tokens

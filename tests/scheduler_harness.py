@@ -8,8 +8,9 @@ from random import Random
 from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.config.engine import CacheConfig, ScheduleConfig
+from stemma.core.types.control import Chunks
 from stemma.core.types.grammar import Grammar
-from stemma.core.types.output import Finish, Logprob, TokenChunk, Usage
+from stemma.core.types.output import Finish, Logprob, Usage
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import Seat, StepPlan, StepResult
@@ -172,8 +173,8 @@ class Harness:
         assert stats.free_pages + stats.cached_pages == stats.pages
         assert stats.running == stats.waiting == 0
 
-    def listen(self, chunks: list[TokenChunk]) -> None:
-        for chunk in chunks:
+    def listen(self, said: Chunks) -> None:
+        for chunk in said.every():
             outcome = self.outcomes[chunk.id]
             assert outcome.finish is None, f"{chunk.id} goes on after its finish"
             assert chunk.tokens or chunk.prompt_logprobs or chunk.finish, "a chunk that says nothing"

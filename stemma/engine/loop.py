@@ -3,7 +3,7 @@
 from collections import deque
 
 from stemma.control.scheduler.scheduler import Scheduler
-from stemma.core.types.output import TokenChunk
+from stemma.core.types.control import Chunks
 from stemma.core.types.request import Abort
 from stemma.engine.executor import Executor, PendingStep
 from stemma.engine.inbox import Inbox
@@ -46,8 +46,8 @@ class EngineLoop:
         self.executor.close()
         self.scheduler.close()
 
-    def send(self, chunks: list[TokenChunk]) -> None:
-        if chunks:
+    def send(self, said: Chunks) -> None:
+        if said.chunks or said.ids:
             self.pace.mark(self.scheduler.ledger.output_tokens)
-            for id in self.outbox.send(chunks):
+            for id in self.outbox.send(said):
                 self.scheduler.abort(Abort(id=id, reason="left"))

@@ -1,9 +1,9 @@
 """What the engine says: one message per front and step."""
 
-from collections import defaultdict
+from itertools import compress
 
 from stemma.core.types.control import Chunks, FromEngine
-from stemma.core.types.output import TokenChunk
+from stemma.core.types.tokens import pack, unpack
 from stemma.core.wire.channel import EngineChannel
 
 
@@ -27,18 +27,27 @@ class Outbox:
     def reply(self, front: int, message: FromEngine) -> None:
         self._channel.send(front, message)
 
-    def send(self, chunks: list[TokenChunk]) -> list[str]:
-        """Send every chunk to the front that waits for it.
+    def send(self, said: Chunks) -> list[str]:
+        """Send every part to the front that waits for it.
 
         Returns the requests that nobody will read any more: those of fronts that are gone or too far behind.
         """
-        by_front: defaultdict[int, list[TokenChunk]] = defaultdict(list)
-        for chunk in chunks:
-            by_front[self._front_of[chunk.id]].append(chunk)
+        fronts = set(map(self._front_of.__getitem__, said.ids))
+        fronts.update(self._front_of[chunk.id] for chunk in said.chunks)
+        parts = [(front, said if len(fronts) == 1 else self._part(said, front)) for front in sorted(fronts)]
+        for chunk in said.chunks:
             if chunk.finish is not None:
                 del self._front_of[chunk.id]
         unread: list[str] = []
-        for front, mine in by_front.items():
-            if not self._channel.send(front, Chunks(chunks=tuple(mine))):
+        for front, mine in parts:
+            if not self._channel.send(front, mine):
                 unread += [id for id, owner in self._front_of.items() if owner == front]
         return unread
+
+    def _part(self, said: Chunks, front: int) -> Chunks:
+        mine = [self._front_of[id] == front for id in said.ids]
+        return Chunks(
+            chunks=tuple(chunk for chunk in said.chunks if self._front_of[chunk.id] == front),
+            ids=tuple(compress(said.ids, mine)),
+            tokens=pack(compress(unpack(said.tokens), mine)),
+        )

@@ -1,5 +1,6 @@
 """StepResult -> tokens, finishes, published pages."""
 
+from array import array
 from collections import deque
 from collections.abc import Mapping
 
@@ -10,9 +11,10 @@ from stemma.control.scheduler.masks import Draw
 from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
+from stemma.core.types.control import Chunks
 from stemma.core.types.output import Finish, TokenChunk
 from stemma.core.types.step import NO_TOKEN, Findings, Span, StepResult
-from stemma.core.types.tokens import unpack
+from stemma.core.types.tokens import pack, unpack
 
 _NOTHING = Findings()
 
@@ -37,7 +39,7 @@ class Ledger:
         self.flights.append((step, draft))
         self.most_in_flight = max(self.most_in_flight, len(self.flights))
 
-    def absorb(self, result: StepResult) -> list[TokenChunk]:
+    def absorb(self, result: StepResult) -> Chunks:
         if not self.flights or self.flights[0][0] != result.step:
             raise Bug(f"the result of step {result.step} came out of turn")
         _, draft = self.flights.popleft()
@@ -46,7 +48,7 @@ class Ledger:
         tokens, sequences = unpack(result.tokens), draft.sequences
         if len(tokens) != len(sequences):
             raise Bug(f"step {result.step} planned {len(sequences)} rows, and {len(tokens)} came back")
-        chunks = []
+        chunks, ids, plain = [], [], array("i")
         for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if sequence.landed < sequence.plain_lands and token != NO_TOKEN and token not in sequence.stop_ids:
                 sequence.flying -= 1
@@ -54,11 +56,12 @@ class Ledger:
                 sequence.tokens.append(token)
                 if landed >= sequence.held.border:
                     self._cache.publish(sequence.held, sequence.tokens, landed)
-                self.output_tokens += 1
-                chunks.append(TokenChunk(id=sequence.request.id, tokens=(token,)))
+                ids.append(sequence.request.id)
+                plain.append(token)
             elif (chunk := self._look(sequence, draft.span(at), token, result.findings)) is not None:
                 chunks.append(chunk)
-        return chunks
+        self.output_tokens += len(ids)
+        return Chunks(chunks=tuple(chunks), ids=tuple(ids), tokens=pack(plain))
 
     def bound_draws(self) -> list[Draw]:
         """Who draws under a grammar in the plan that was launched last; all before it are absorbed."""

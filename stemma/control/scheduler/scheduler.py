@@ -22,7 +22,7 @@ from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import BadRequest, Bug, Busy, GrammarError, StemmaError
 from stemma.core.config.engine import CacheConfig, ScheduleConfig
-from stemma.core.types.control import Stats
+from stemma.core.types.control import Chunks, Stats
 from stemma.core.types.output import Finish, TokenChunk, Usage
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.step import Masks, StepPlan, StepResult
@@ -108,13 +108,13 @@ class Scheduler:
             raise Bug("masks of a plan without grammars")
         return self.parking.masks(self.ledger.bound_draws())
 
-    def absorb(self, result: StepResult) -> list[TokenChunk]:
+    def absorb(self, result: StepResult) -> Chunks:
         return self.ledger.absorb(result)
 
-    def drain(self) -> list[TokenChunk]:
+    def drain(self) -> Chunks:
         """What came to pass outside `absorb`: refusals and aborts."""
         chunks, self._outbox = self._outbox, []
-        return chunks
+        return Chunks(chunks=tuple(chunks))
 
     def flush(self) -> bool:
         """Forget every cached prefix; refused unless idle."""

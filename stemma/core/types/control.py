@@ -1,9 +1,12 @@
 """What fronts and engines say to each other besides requests."""
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Abort, Request
+from stemma.core.types.tokens import unpack
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
@@ -76,9 +79,17 @@ class Reply(Struct, frozen=True, kw_only=True, tag="reply"):
 
 
 class Chunks(Struct, frozen=True, kw_only=True, tag="chunks"):
-    """All that one step has to say to one front."""
+    """All that one step has to say to one front. Whoever got a token and no more stands in two columns."""
 
-    chunks: tuple[TokenChunk, ...]
+    chunks: tuple[TokenChunk, ...] = ()
+    ids: tuple[str, ...] = ()
+    tokens: bytes = b""  # packed: one for each id
+
+    def every(self) -> Iterator[TokenChunk]:
+        """The columns spelled out, then the others."""
+        for id, token in zip(self.ids, unpack(self.tokens), strict=True):
+            yield TokenChunk(id=id, tokens=(token,))
+        yield from self.chunks
 
 
 ToEngine = Hello | Request | Abort | Flush | AskStats

@@ -70,8 +70,8 @@ class Worker:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         self._passes.forward(forward_batch(inputs, plan, self._rows, self._attention))
         draws = self._judged(inputs.drawn, partial(self._sampler.drawn, masks=masks()))
-        for slice, verdict in enumerate(draws):
-            self._reader.keep(slice * HEAD_ROWS, verdict.tokens_S)
+        for number, verdict in enumerate(draws):
+            self._reader.keep(number * HEAD_ROWS, verdict.tokens_S)
         scored = scored_places(plan, self._rows)
         scores = [] if scored is None else self._judged(scored, self._sampler.scored)
         return PendingStep(len(plan.spans) // SPAN_BYTES, draws, scores)

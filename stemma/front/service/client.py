@@ -96,8 +96,8 @@ class EngineClient:
     def _dispatch(self, message: FromEngine) -> None:
         self.num_heard += 1
         match message:
-            case Chunks(chunks=chunks):
-                for chunk in chunks:
+            case Chunks():
+                for chunk in message.every():
                     listener = self._listeners.get(chunk.id)
                     if listener is None:  # it is of an engine that died
                         continue

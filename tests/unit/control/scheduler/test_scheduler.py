@@ -188,7 +188,7 @@ def test_an_id_that_is_being_served_is_refused() -> None:
     scheduler = Harness().scheduler
     scheduler.add(request("a", [1]))
     scheduler.add(request("a", [2]))
-    (chunk,) = scheduler.drain()
+    (chunk,) = scheduler.drain().chunks
     assert chunk.finish is not None and chunk.finish.code == 400
     assert scheduler.has_work
 
