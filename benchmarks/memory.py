@@ -3,9 +3,9 @@
     python -m benchmarks.memory [MODEL] [options of stemma serve]
 
 Starts a server, sends prompts that fill the largest step and have every token's log-probability taken,
-then decodes all rows together, and reads the private memory (RssAnon) of the engine process. Prints one
-JSON line: `planned` is the ledger's sum, `after` what the process holds when all is done, `peak` the most
-on the way. `over_weights_and_cache` is what it holds when it is loaded, over the two lines that nobody can spare.
+then decodes all rows together, fills the cache, and reads the private memory (RssAnon) of the engine process.
+Prints one JSON line: `planned` is the ledger's sum, `after` what the process holds when all is done, `peak` the
+most on the way. `over_weights_and_cache` is `after` over the two lines that nobody can spare.
 """
 
 import json
@@ -18,6 +18,7 @@ import psutil
 
 from benchmarks.facts import report
 from stemma.cli.child import serving
+from stemma.core.base.numbers import ceil_div
 from stemma.core.config.ask import ask_from
 from stemma.core.config.flags import Parser, add_options, given
 from stemma.core.config.machine import probe
@@ -69,6 +70,10 @@ def exercise(url: str, key: str, settled: Settled) -> None:
     each = max(1, min(schedule.step_tokens // rows, settled.ledger.tokens // rows - DECODES - 1))
     with ThreadPoolExecutor(rows) as pool:
         list(pool.map(lambda row: generate(url, key, input_ids=prompt(row, each), **ask), range(1, rows + 1)))
+    # A page that nobody wrote to takes no memory: prompts that share nothing fill the cache, twice over.
+    few = {"sampling_params": {"max_new_tokens": 1, "ignore_eos": True}}
+    for number in range(rows + 1, rows + 1 + 2 * ceil_div(settled.ledger.tokens, long)):
+        generate(url, key, input_ids=prompt(number, long), **few)
 
 
 def main() -> None:
@@ -97,7 +102,7 @@ def main() -> None:
         peak=peak,
         error_percent=round(100 * (planned / after - 1), 2),
         peak_error_percent=round(100 * (planned / peak - 1), 2),
-        over_weights_and_cache=round(loaded / (lines["weights"] + lines["KV cache"]), 3),
+        over_weights_and_cache=round(after / (lines["weights"] + lines["KV cache"]), 3),
         lines=lines,
         options=options,
     )

@@ -4,6 +4,7 @@ R rows, S places of one slice, W those that are scored, V vocabulary; M rows und
 """
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec
@@ -54,7 +55,9 @@ class NativeSampler:
             asks_S["mask"], asks_S["num_words"] = mask_R[places.row_S], words_MW.shape[1]
         tokens_S, finite_S = sample(self._library, logits_SV, asks_S)
         scores = self._scores(logits_SV, tokens_S, places, asks_S["scored"].nonzero()[0])
-        return Verdict(places, tokens_S, finite_S, scores)
+        is_fine = finite_S.numpy().all()  # else it is worth a look why; what is banned is minus infinity by now
+        banned = () if is_fine else (logits_SV.amax(-1) == -torch.inf).nonzero().flatten().tolist()
+        return Verdict(places, tokens_S, finite_S, scores, banned)
 
     def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
         tokens_S = self._rows.tokens_at(places.row_S, places.position_S)

@@ -13,6 +13,15 @@ from stemma.core.types.step import NO_TOKEN, Findings
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.sampler import Verdict
 
+_NOT_FINITE = (
+    "the logits of the token at position {} are not finite: a weight is damaged, or the model overflows this dtype; "
+    "try float32"
+)
+_BANNED = (
+    "every token is banned at position {}: what the grammar allows there are stop tokens that min_new_tokens bans, "
+    "or nothing; lower min_new_tokens, or widen the grammar"
+)
+
 
 @dataclass(slots=True, frozen=True)
 class PendingStep:
@@ -50,16 +59,11 @@ def _logprobs(verdict: Verdict) -> Iterator[tuple[int, Logprob]]:
 
 
 def _faults(verdict: Verdict) -> Iterator[tuple[int, int, str]]:
-    """Part, row and message of each place whose logits were not finite, the last one first."""
+    """Part, row and message of each place without a token, the last one first."""
     if not verdict.finite_S.numpy().all():
         for at in reversed((~verdict.finite_S).nonzero().flatten().tolist()):
             part, row, position = (int(column_S[at]) for column_S in verdict.places[:3])
-            yield (
-                part,
-                row,
-                f"the logits of the token at position {position} are not finite: "
-                "a weight is damaged, or the model overflows this dtype; try float32",
-            )
+            yield part, row, (_BANNED if at in verdict.banned else _NOT_FINITE).format(position)
 
 
 def as_logprob(token: int, score: Score) -> Logprob:

@@ -3,7 +3,7 @@
 S places of one slice, V vocabulary
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemma.core.types.sampling import LogprobSpec
+from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import Masks
 from stemma.device.ops.inputs import Places
 from stemma.device.ops.reference.sample import draw
@@ -28,6 +28,7 @@ class Verdict:
     tokens_S: Tensor
     finite_S: Tensor  # False: the logits were not, and the token means nothing
     scores: Mapping[int, Score] = field(default_factory=dict)  # by place, where they are wanted
+    banned: Sequence[int] = ()  # places of which every token was banned; they count as not finite
 
 
 class Sampler(Protocol):
@@ -57,7 +58,7 @@ class TorchSampler:
         """Nothing is kept of it here."""
 
     def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
-        finite_S, scores = is_finite(logits_SV), {}
+        finite_S, scores, banned = is_finite(logits_SV), {}, []
         allowed = masks.by_row()
         for at, number in enumerate(places.row_S):
             if number in allowed:
@@ -65,12 +66,20 @@ class TorchSampler:
         tokens_S = logits_SV.argmax(-1)
         for at, (_, number, position) in enumerate(zip(*places[:3], strict=True)):
             row = self._rows[number]
-            if row.sampling.is_greedy and row.logprobs is None and not changes_logits(row, position):
+            changes = changes_logits(row, position)
+            if row.sampling.is_greedy and row.logprobs is None and not changes and number not in allowed:
                 continue
-            tempered_V, tokens_S[at] = self._alone(row, position, logits_SV[at].where(finite_S[at], 0))
+            logits_V = logits_SV[at].where(finite_S[at], 0)
+            if changes:
+                logits_V = processed(logits_V, row, position)
+            if logits_V.max() == -torch.inf:
+                finite_S[at] = False
+                banned.append(at)
+                continue
+            tempered_V, tokens_S[at] = self._alone(row.sampling, position, logits_V)
             if row.logprobs is not None:
                 scores[at] = score(tempered_V, tokens_S[at], row.logprobs)
-        return Verdict(places, tokens_S, finite_S, scores)
+        return Verdict(places, tokens_S, finite_S, scores, banned)
 
     def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
         finite_S, tokens_S = is_finite(logits_SV), self._rows.tokens_at(places.row_S, places.position_S)
@@ -80,11 +89,8 @@ class TorchSampler:
         }
         return Verdict(places, tokens_S, finite_S, scores)
 
-    def _alone(self, row: Row, position: int, logits_V: Tensor) -> tuple[Tensor, Tensor]:
+    def _alone(self, asked: SamplingParams, position: int, logits_V: Tensor) -> tuple[Tensor, Tensor]:
         """Of a row that asks for more than the best token: what log-probabilities are taken from, and its token."""
-        asked = row.sampling
-        if changes_logits(row, position):
-            logits_V = processed(logits_V, row, position)
         tempered_V = (logits_V - logits_V.max()) / asked.divisor  # subtracted first, so that nothing overflows
         if asked.is_greedy:
             return tempered_V, logits_V.argmax()

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
@@ -103,6 +104,19 @@ def test_what_is_not_finite_is_found_wherever_it_stands(width: int, value: float
         logits_SV = torch.randn(3, width)
         logits_SV[1, at] = value
         assert is_finite(logits_SV).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "sampling", [SamplingParams(temperature=0.0, min_new_tokens=3), SamplingParams(min_new_tokens=3)]
+)
+def test_a_row_of_which_every_token_is_banned_says_so(sampling: SamplingParams) -> None:
+    """A grammar allows the stop token only, which is too early; then nothing at all. Rows beside it go on."""
+    seats = [structs.replace(seat(row, sampling, None, [1, 2, 3]), stop_ids=(9,)) for row in range(3)]
+    stop, nothing = ((1 << 9).to_bytes(4, "little") + bytes(8)), bytes(12)
+    found = results(torch.randn(3, 96), seats, {0: stop, 1: nothing})
+    for row in found[:2]:
+        assert row.fault is not None and "every token is banned at position 3" in row.fault and not row.tokens
+    assert found[2].fault is None and found[2].tokens
 
 
 def test_ties_go_to_the_lowest_id() -> None:
