@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from stemma.core.config.families import read_model_spec
+from stemma.device.attention.backend import Turn
+from stemma.device.attention.triton import TritonAttention
+from stemma.device.kv.pool import KVPool
 from tests.bodies import Body
 from tests.checkpoints import tiny_checkpoint
 from tests.conformance.test_models import SHAPES, by_transformers, random_tokens
 from tests.forward import Runner, engine_config
+from tests.spans import Span, together
+from tests.triton.rows import TRITON as OPS
+from tests.triton.rows import random
 
 TRITON = Body("triton", "triton")
 
@@ -38,3 +45,18 @@ def test_a_token_has_the_same_bits_alone_batched_and_chunked(tmp_path: Path) -> 
             done[row].append(logits)
     for row, expected in enumerate(alone):
         assert torch.equal(torch.cat(done[row]), expected), f"row {row}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8], ids=str)
+def test_turning_heads_on_their_way_into_the_pool_changes_no_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    spec = read_model_spec(tiny_checkpoint(tmp_path))
+    heads, width = spec.heads + 2 * spec.kv_heads, spec.head_dim
+    x, weight, angle = random(6, heads, width), random(2 * width, seed=1), random(6, width // 2, seed=2)
+    places, slots = torch.arange(6), torch.arange(6) + 16
+    spans, turn = together([Span(0, 6, torch.tensor([1]))]), Turn(weight, 1e-6, angle.cos(), angle.sin(), places)
+    one, other = (TritonAttention(spec, KVPool(spec, 2, 16, dtype), "triton") for _ in range(2))
+    found = one.turn_and_attend(x, turn, 0, slots, one.plan(spans))
+    turned = OPS.norm_rotate(x[:, : heads - spec.kv_heads], weight, spec.heads, 1e-6, *turn[2:])
+    q, k = turned.split_with_sizes((spec.heads, spec.kv_heads), dim=1)
+    assert torch.equal(other.forward(q, k, x[:, -spec.kv_heads :], 0, slots, other.plan(spans)), found)
+    assert torch.equal(one.pool.keys[0], other.pool.keys[0]) and torch.equal(one.pool.values[0], other.pool.values[0])

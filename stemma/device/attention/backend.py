@@ -4,7 +4,7 @@ Shapes: N rows of a step, R rows that sit, P pages.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,25 @@ class CapturedAttention(AttentionBackend, Protocol):
 
     def lay_out(self, plan: StaticPlan) -> None:
         """Work out who looks at what, from the plan's spans: ahead of a step's first layer."""
+
+
+class Turn(NamedTuple):
+    """What is done to heads between projection and attention: the arguments of ops.norm_rotate."""
+
+    weight_2H: Tensor | None
+    eps: float
+    cos_PR: Tensor
+    sin_PR: Tensor
+    positions_T: Tensor
+
+
+@runtime_checkable
+class TurningAttention(AttentionBackend, Protocol):
+    """A backend that turns heads itself, on their way into the pool."""
+
+    def turn_and_attend(self, x_TXH: Tensor, turn: Turn, layer: int, slots_T: Tensor, plan: AttentionPlan) -> Tensor:
+        """`forward` of projected heads: those of queries, of keys, of values."""
+        ...
 
 
 class AttentionMaker(Protocol):

@@ -22,10 +22,11 @@ from torch import Tensor, int32
 from stemma.core.base.errors import Bug, ConfigError
 from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
-from stemma.device.attention.backend import AttentionPlan, Spans
+from stemma.device.attention.backend import AttentionPlan, Spans, Turn
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.triton.attention import attend
 from stemma.device.ops.triton.attention_plan import lay_out
+from stemma.device.ops.triton.heads import norm_rotate, norm_rotate_write
 from stemma.device.ops.triton.kv import write
 from stemma.device.ops.triton.launch import early
 
@@ -157,6 +158,19 @@ class TritonAttention:
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
     ) -> Tensor:
         write(self.pool.keys[layer], self.pool.values[layer], slots_T, k_TKH, v_TKH)
+        return self.attend(q_TNH, layer, plan)
+
+    def turn_and_attend(self, x_TXH: Tensor, turn: Turn, layer: int, slots_T: Tensor, plan: AttentionPlan) -> Tensor:
+        weight_2H, eps, cos_PR, sin_PR, positions_T = turn
+        angles = cos_PR, sin_PR, positions_T
+        turned = self.heads + self.kv_heads
+        if self._is_int8:
+            qk_TXH = norm_rotate(x_TXH[:, :turned], weight_2H, self.heads, eps, *angles)
+            return self.forward(
+                qk_TXH[:, : self.heads], qk_TXH[:, self.heads :], x_TXH[:, turned:], layer, slots_T, plan
+            )
+        keys, values = self.pool.keys[layer], self.pool.values[layer]
+        q_TNH = norm_rotate_write(x_TXH, weight_2H, self.heads, eps, *angles, keys, values, slots_T)
         return self.attend(q_TNH, layer, plan)
 
     def attend(self, q_TNH: Tensor, layer: int, plan: AttentionPlan) -> Tensor:

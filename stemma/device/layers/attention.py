@@ -5,6 +5,7 @@ Shapes: T tokens, D model width, N query heads, K key heads, X both together, H 
 
 from torch import Tensor, nn
 
+from stemma.device.attention.backend import Turn, TurningAttention
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.layers.build import Build
 from stemma.device.layers.linear import Linear
@@ -27,13 +28,21 @@ class SelfAttention(nn.Module):
         self.eps = spec.norm_eps
         self._norm_rotate = build.ops.norm_rotate
         self._backend = build.attention
+        self._turning = build.attention if isinstance(build.attention, TurningAttention) else None
 
     def forward(self, x_TD: Tensor, angles: Angles, batch: ForwardBatch) -> Tensor:
         heads: Tensor = self.qkv(x_TD).view(len(x_TD), -1, self.width)
-        qk_TXH, v_TKH = heads.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), dim=1)
         weight_2H = None if self.head_norm is None else self.head_norm.weight
-        turned_TXH = self._norm_rotate(qk_TXH, weight_2H, self.heads, self.eps, *angles)
-        q_TNH, k_TKH = turned_TXH.split_with_sizes((self.heads, self.kv_heads), dim=1)
-        out_TNH = self._backend.forward(q_TNH, k_TKH, v_TKH, self.layer, batch.slots_T, batch.attention)
+        if self._turning is None:
+            out_TNH = self._attended(heads, weight_2H, angles, batch)
+        else:
+            turn = Turn(weight_2H, self.eps, *angles)
+            out_TNH = self._turning.turn_and_attend(heads, turn, self.layer, batch.slots_T, batch.attention)
         out_TD: Tensor = self.output(out_TNH.flatten(1))
         return out_TD
+
+    def _attended(self, x_TXH: Tensor, weight_2H: Tensor | None, angles: Angles, batch: ForwardBatch) -> Tensor:
+        qk_TXH, v_TKH = x_TXH.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), dim=1)
+        turned_TXH = self._norm_rotate(qk_TXH, weight_2H, self.heads, self.eps, *angles)
+        q_TNH, k_TKH = turned_TXH.split_with_sizes((self.heads, self.kv_heads), dim=1)
+        return self._backend.forward(q_TNH, k_TKH, v_TKH, self.layer, batch.slots_T, batch.attention)
