@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +27,21 @@ LONG = "A shared beginning that is long enough to fill several pages. " * 4
 
 KEY = "secret"
 Places = tuple[sgl.Engine, sgl.Runtime]
+OpenAIs = Callable[..., sgl.OpenAI]
+
+
+@pytest.fixture
+def openai(places: Places) -> Iterator[OpenAIs]:
+    """Makes backends on the server of `places`; their connections are closed with the test."""
+    made: list[sgl.OpenAI] = []
+
+    def make(**options: Any) -> sgl.OpenAI:
+        made.append(sgl.OpenAI("default", base_url=f"{places[1].url}/v1", api_key=KEY, **options))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +184,7 @@ class Reply(msgspec.Struct):
     size: Literal["small", "large"]
 
 
-def test_what_is_generated_is_a_value_of_its_type(places: Places) -> None:
+def test_what_is_generated_is_a_value_of_its_type(places: Places, openai: OpenAIs) -> None:
     engine, server = places
 
     @sgl.function
@@ -178,8 +193,7 @@ def test_what_is_generated_is_a_value_of_its_type(places: Places) -> None:
         s += sgl.assistant(sgl.gen("word", schema=Literal["yes", "no"], max_tokens=20))
         s += sgl.assistant(sgl.gen("cut", schema=Reply, max_tokens=3))
 
-    openai = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
-    for backend in (engine, server, openai):
+    for backend in (engine, server, openai()):
         for stream in (False, True):
             state = typed.run(backend=backend, temperature=1.5, stream=stream)
             assert state["word"] in ("yes", "no")
@@ -234,7 +248,7 @@ def test_a_cancelled_program_ends_its_request(places: Places) -> None:
         asyncio.run(asyncio.wait_for(cancelled(backend), 20))
 
 
-def test_images_are_refused_by_models_that_do_not_see(places: Places) -> None:
+def test_images_are_refused_by_models_that_do_not_see(places: Places, openai: OpenAIs) -> None:
     """Before anything is computed, and with the field's name: at every door of ours."""
     engine, server = places
 
@@ -243,8 +257,7 @@ def test_images_are_refused_by_models_that_do_not_see(places: Places) -> None:
         s += sgl.user(sgl.image(b"\xff\xd8\xff\xe0") + "What is it?")
         s += sgl.assistant(sgl.gen("x"))
 
-    openai = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
-    for backend, told in ((engine, "image_data"), (server, "image_data"), (openai, "image_url")):
+    for backend, told in ((engine, "image_data"), (server, "image_data"), (openai(), "image_url")):
         with pytest.raises(ProgramError, match=rf"test_language.py:\d+: .*{told}"):
             sees.run(backend=backend)["x"]
 
@@ -293,9 +306,7 @@ def test_a_runtime_speaks_for_itself(places: Places) -> None:
         sgl.RuntimeEndpoint(server.url)
 
 
-def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
-    _, server = places
-
+def test_the_openai_backend_speaks_to_our_server(places: Places, openai: OpenAIs) -> None:
     @sgl.function
     def chat(s: Any) -> None:
         s += sgl.user("Hi")
@@ -307,7 +318,7 @@ def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
     def broken(s: Any) -> None:
         s += sgl.user("Hi") + sgl.assistant("Well, " + sgl.gen("x"))
 
-    backend = sgl.OpenAI("default", base_url=f"{server.url}/v1", api_key=KEY)
+    backend = openai()
     state = chat.run(backend=backend, temperature=0)
     streamed = chat.run(backend=backend, temperature=0, stream=True)
     assert "".join(streamed.text_iter("y")) == state["y"] and streamed.messages() == state.messages()
@@ -320,7 +331,7 @@ def test_the_openai_backend_speaks_to_our_server(places: Places) -> None:
     def plain(s: Any) -> None:
         s += "Once" + sgl.gen("x", max_tokens=6)
 
-    completions = sgl.OpenAI("default", is_chat_model=False, base_url=f"{server.url}/v1", api_key=KEY)
+    completions = openai(is_chat_model=False)
     assert plain.run(backend=completions, temperature=0)["x"] == plain.run(backend=places[0], temperature=0)["x"]
 
     @sgl.function

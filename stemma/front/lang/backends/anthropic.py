@@ -41,6 +41,9 @@ class Anthropic(BaseBackend):
                 yield text, {}
             yield "", _meta(stream.get_final_message())
 
+    def shutdown(self) -> None:
+        self._client.close()
+
     def _fields(self, transcript: Transcript, sampling: Sampling) -> Json:
         """The request: the system's turn stands beside the others."""
         if sampling.n > 1:

@@ -56,5 +56,8 @@ class BaseBackend:
     def flush_cache(self) -> bool:
         return False
 
+    def shutdown(self) -> None:
+        """Let go of connections. Nothing to do where none are kept."""
+
     def get_server_info(self) -> Json | None:
         return None

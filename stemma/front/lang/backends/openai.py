@@ -107,6 +107,9 @@ class OpenAI(BaseBackend):
             output_token_logprobs=[[] for _ in choices],
         )
 
+    def shutdown(self) -> None:
+        self._client.close()
+
     def _create(self, transcript: Transcript, sampling: Sampling, **options: Any) -> Any:
         fields = {**sampling.openai(self._length_name()), **options, "model": self._model_name}
         if self.answers_turns:
