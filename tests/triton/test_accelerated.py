@@ -94,6 +94,16 @@ def test_steps_are_replayed_from_fixed_memory(folder: Path) -> None:
     assert not plain.captured
 
 
+def test_steps_are_launched_before_anyone_knows_what_they_read(folder: Path) -> None:
+    """Three flights at once; in the second a grammar's text is given to row 0, in place of what it drew."""
+    config = config_of(folder, TRITON, depth=2)
+    worker, judge = AcceleratedWorker(config), Worker(config_of(folder, BODIES[0]))
+    given = StepPlan(step=1, spans=pack_spans((0, 5, 3, 1, 1, 6, 1, 1)), news={0: News(given=pack([9, 8, 7]))})
+    plans = [seated(2), given, StepPlan(step=2, spans=pack_spans((1, 7, 1, 1, 0, 8, 1, 1)))]
+    flights = [worker.launch(plan) for plan in plans]
+    assert [flight.wait().tokens for flight in flights] == [judge.step(plan).tokens for plan in plans]
+
+
 def test_a_capture_that_fails_is_the_last_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Refusing(FakePlatform):
         def capture(self, run: object) -> FakeGraph:
