@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tools.acorn import words
+from tools.acorn.clauses import composed
 from tools.acorn.draw import Draw, held_out_wordings, is_held_out, with_articles
 from tools.acorn.sample import Json, Turn, ask
 
@@ -413,8 +414,11 @@ def make_record(draw: Draw) -> tuple[str, list[str], dict[str, Json]]:
     """A text, the keys that are asked, and the right object."""
     record = draw.rng.choice(RECORDS)
     values = record.values(draw)
-    if not draw.unseen_wordings and draw.chance(0.2):
+    style = 1.0 if draw.unseen_wordings else draw.rng.random()
+    if style < 0.15:
         text = _form(draw, record, values)
+    elif style < 0.6:
+        text = with_articles(composed(draw, record.kind, len(values), record.sentences).format(*values))
     else:
         text = with_articles(draw.wording(record.sentences).format(*values))
     if draw.chance(0.15):

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 
 from tools.acorn import words
 from tools.acorn.draw import Draw, is_held_out, with_articles
+from tools.acorn.errands import ERRANDS
 from tools.acorn.sample import Call, Chat, Json, Message, Tool
 from tools.acorn.talk import exchange_turn
 from tools.acorn.tool_families import FAMILIES, PROPERTY_REQUESTS, Family
 
 PERSONAL = ("", "", "", "You are a helpful assistant.", "You are acorn.", "Be brief.", "Use the tools when they help.")
+
+BEFORE = (
+    *("", "", "", "Please ", "Hello! ", "Hi, ", "Now ", "Then ", "Next, ", "One more thing: ", "Thanks. ", "Good. "),
+    *("Hey acorn, ", "My boss asks: ", "I wonder: ", "First ", "And ", "Quick question: ", "It is urgent. ", "So, "),
+)
+AFTER = (
+    *(".", ".", "?", "?", "!", ""),
+    *(", please.", ", please?", " now.", " for me.", ". Thanks.", ". Thank you!", " today."),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +65,11 @@ def _offer(draw: Draw, family: Family) -> Offer:
 
 def offers(draw: Draw, count: int) -> list[Offer]:
     """Different tools to offer in one chat."""
-    share = 1.0 if draw.unseen_tools else 0.4
-    chosen = [_property_family(draw) if draw.chance(share) else family for family in draw.rng.sample(FAMILIES, count)]
+    share = 1.0 if draw.unseen_tools else 0.4 if draw.is_examination else draw.rng.choice((0.2, 0.5, 1.0))
+    chosen = [
+        _property_family(draw) if draw.chance(share) else family
+        for family in draw.rng.sample((*FAMILIES, *ERRANDS), count)
+    ]
     named = {offer.tool.name: offer for offer in (_offer(draw, family) for family in chosen)}
     return list(named.values())
 
@@ -64,9 +77,20 @@ def offers(draw: Draw, count: int) -> list[Offer]:
 def _request(draw: Draw, family: Family, values: tuple[Json, ...]) -> str:
     """A sentence that asks for this tool with these values."""
     if len(family.names) > 1:
-        return with_articles(draw.wording(family.requests).format(*values))
+        return with_articles(_dressed(draw, draw.wording(family.requests)).format(*values))
     pattern = draw.wording(PROPERTY_REQUESTS)
-    return family.requests[PROPERTY_REQUESTS.index(pattern)].format(*values)
+    return _dressed(draw, family.requests[PROPERTY_REQUESTS.index(pattern)]).format(*values)
+
+
+def _dressed(draw: Draw, request: str) -> str:
+    """A request with a word before or after it, in training only; never a wording that is kept for the examination."""
+    if draw.unseen_wordings or not draw.chance(0.4):
+        return request
+    begin, end = draw.rng.choice(BEFORE), draw.rng.choice(AFTER)
+    if begin.endswith(" ") and begin[-2] not in ".!?" and not request.startswith(("I ", "{")):
+        request = request[0].lower() + request[1:]
+    made = begin + (request[:-1] + end if request[-1] in ".?" else request + end)
+    return request if is_held_out("wording", made) else made
 
 
 def call_messages(draw: Draw, offer: Offer, tells: bool) -> list[Message]:

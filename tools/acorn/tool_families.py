@@ -23,7 +23,8 @@ class Family:
     answer: str
 
 
-def _done(draw: Draw) -> Mapping[str, Json]:
+def done(draw: Draw) -> Mapping[str, Json]:
+    """What a tool says that has nothing to tell."""
     return {"status": "ok"}
 
 
@@ -101,7 +102,7 @@ FAMILIES = (
             "Message {0}, it is about the {1}.",
             "I want to write to {0} about the {1}.",
         ),
-        result=_done,
+        result=done,
         answer="I sent a message to {0} about the {1}.",
     ),
     Family(
@@ -121,7 +122,7 @@ FAMILIES = (
             "Remind me in {0} minutes.",
             "Please set the timer to {0} minutes.",
         ),
-        result=_done,
+        result=done,
         answer="The timer is set for {0} minutes.",
     ),
     Family(
@@ -238,7 +239,7 @@ FAMILIES = (
             "The {0} in the {1} should be {2}.",
             "Switch {2} the {1} {0}.",
         ),
-        result=_done,
+        result=done,
         answer="The {0} in the {1} is {2} now.",
     ),
     Family(
@@ -263,7 +264,7 @@ FAMILIES = (
             "Please book {0} at {2} for {1} people.",
             "Get us a table at {0}: {1} people, {2}.",
         ),
-        result=_done,
+        result=done,
         answer="I booked a table for {1} at {0} at {2}.",
     ),
     Family(
@@ -288,7 +289,7 @@ FAMILIES = (
             "I would like {1} {0}.",
             "Can you buy {1} {0}?",
         ),
-        result=_done,
+        result=done,
         answer="I ordered {1} {0}.",
     ),
     Family(
@@ -338,7 +339,7 @@ FAMILIES = (
             "There is a {0} on {1} at {2}. Please note it.",
             "On {1} at {2} I go to a {0}. Add it.",
         ),
-        result=_done,
+        result=done,
         answer="The {0} is in your calendar on {1} at {2}.",
     ),
     Family(
@@ -385,7 +386,7 @@ FAMILIES = (
             "Can you play the songs of {0}?",
             "Let me listen to {0}.",
         ),
-        result=_done,
+        result=done,
         answer="Now playing {0}.",
     ),
 )

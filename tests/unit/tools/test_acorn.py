@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from tokenizers import Tokenizer  # noqa: E402  # the tools lie outside the package, so the path comes first
 
-from tools.acorn import arithmetic, records, tool_families, world  # noqa: E402
+from tools.acorn import arithmetic, errands, records, tool_families, world  # noqa: E402
 from tools.acorn.checkpoint import folder_bytes  # noqa: E402
 from tools.acorn.draw import Draw, held_out_wordings, is_held_out  # noqa: E402
 from tools.acorn.exam import TASKS, questions, unseen_names  # noqa: E402
@@ -112,7 +112,7 @@ def test_held_out_names_never_appear() -> None:
         records.INSTRUCTIONS,
         *(record.sentences for record in records.RECORDS),
         *(asks for kind, asks in world.ASKS.items() if kind != "place"),
-        *(family.requests for family in tool_families.FAMILIES),
+        *(family.requests for family in (*tool_families.FAMILIES, *errands.ERRANDS)),
     ],
 )
 def test_held_out_wordings_never_appear(wordings: tuple[str, ...]) -> None:
