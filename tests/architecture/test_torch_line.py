@@ -15,8 +15,8 @@ for name in sys.argv[1:]:
 """
 
 
-# Libraries that are installed by choice and may import torch: whoever asks for one by name has it.
-CHOSEN = ("xgrammar", "outlines_core")
+# Libraries that are installed by choice, and some of them import torch: whoever asks for one by name has it.
+CHOSEN = ("xgrammar", "outlines_core", "litellm")
 
 
 def free_modules() -> list[str]:
