@@ -41,7 +41,7 @@ class NativeBackend(BaseBackend):
         about = door.model_info()
         path = str(about["model_path"])
         self._template = template_named(chat_template_name) if chat_template_name else template_of(path)
-        self.commits_forks = not about.get("computes_beginnings_once")
+        self.commits_forks = "computes_beginnings_once" not in about  # one that does not, and says so, keeps nothing
 
     def get_chat_template(self) -> ChatTemplate:
         return self._template
