@@ -1,5 +1,6 @@
 """A step that raises fails the row that made it raise, and no other."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -62,6 +63,22 @@ def test_a_masked_step_waits_for_its_masks(depth: int) -> None:
     assert pending.wait().step == 0 and seen == [masks]
     executor.launch(PLAN).wait()
     assert seen[1:] == [Masks()]
+    executor.close()
+
+
+def test_at_depth_two_the_forward_pass_runs_while_masks_are_made() -> None:
+    began, seen = threading.Event(), []
+
+    def step(plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
+        began.set()
+        seen.append(masks())
+        return result_of(plan.step, map(RowResult, range(5)))
+
+    executor = LocalExecutor(step, depth=2)
+    pending = executor.launch(StepPlan(step=0, spans=PLAN.spans, is_masked=True))
+    assert began.wait(60), "it waited for masks before it computed"
+    pending.sample(Masks((2,), b"some"))
+    assert pending.wait().step == 0 and seen == [Masks((2,), b"some")]
     executor.close()
 
 
