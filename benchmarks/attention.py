@@ -1,13 +1,16 @@
 """How near is attention to the machine's limits? Heads of Qwen3-0.6B (16 queries, 8 keys, 128 wide), bfloat16.
 
-    python -m benchmarks.attention [threads] [kernels] [type of the cache]
+    python -m benchmarks.attention [threads] [kernels] [types of the cache]
 
-One line for each case: milliseconds of a layer (median), bytes of keys and values that must be read at least once and
-the bandwidth that this makes beside that of the same run, and the rate of arithmetic. Layers take turns, so that no
-cache holds what was read before; `plan_us` is what a step's plan costs, once for all layers.
+One line for each case and type of the cache, which take turns: milliseconds of a layer (median), bytes of keys and
+values that must be read at least once and the bandwidth that this makes beside that of the same run, and the rate of
+arithmetic. Layers take turns, so that no cache holds what was read before; `plan_us` is what a step's plan costs, once
+for all layers.
 """
 
 import sys
+from collections.abc import Sequence
+from itertools import product
 from statistics import median
 from typing import NamedTuple, cast
 
@@ -108,13 +111,14 @@ def measured(case: Case, pool: KVPool, kernels: Kernels) -> tuple[float, float, 
     return median(runs), planned, max(bandwidths)
 
 
-def main(threads: int, kernels: Kernels, kv_dtype: str) -> None:
+def main(threads: int, kernels: Kernels, kv_dtypes: Sequence[str]) -> None:
     torch.set_num_threads(threads)
     spec = spec_of(LAYERS)
-    pool = KVPool(spec, CACHE_TOKENS // PAGE, PAGE, getattr(torch, kv_dtype))
-    for store in (*pool.keys, *pool.values):
-        store.fill_(63)  # memory that nobody wrote to is none yet; as bytes of a scale: 0.75
-    for case in CASES:
+    pools = {each: KVPool(spec, CACHE_TOKENS // PAGE, PAGE, getattr(torch, each)) for each in kv_dtypes}
+    for pool in pools.values():
+        for store in (*pool.keys, *pool.values):
+            store.fill_(63)  # memory that nobody wrote to is none yet; as bytes of a scale: 0.75
+    for case, (kv_dtype, pool) in product(CASES, pools.items()):
         took, planned, bandwidth = measured(case, pool, kernels)
         size = case.keys * kv_bytes_per_token(spec, kv_dtype) / LAYERS
         report(
@@ -140,5 +144,5 @@ if __name__ == "__main__":
     main(
         int(sys.argv[1]) if len(sys.argv) > 1 else 1,
         cast(Kernels, sys.argv[2]) if len(sys.argv) > 2 else best,
-        sys.argv[3] if len(sys.argv) > 3 else "bfloat16",
+        sys.argv[3:] or ["bfloat16"],
     )
