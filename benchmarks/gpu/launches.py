@@ -11,7 +11,10 @@ from torch import Tensor
 
 from benchmarks.gpu.whole_step import whole_step
 from stemma.core.base.numbers import round_up
+from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.core.config.quant import PANEL
+from stemma.device.attention.triton import TritonAttention
+from stemma.device.kv.pool import KVPool
 from stemma.device.ops.cpu.sampling import ASK, WANT
 from stemma.device.ops.inputs import Tables
 from stemma.device.ops.matrix import Matrix
@@ -87,12 +90,42 @@ def mixture(rows: int) -> None:
     experts(x_TD, nothing(128, 2 * 768, 2048), nothing(128, 2048, 768), choice, "silu")
 
 
+def attention(kv_dtype: torch.dtype, *windows: int) -> None:
+    spec = ModelSpec(
+        architecture="Qwen3ForCausalLM",
+        model_type="qwen3",
+        vocab_size=VOCABULARY,
+        hidden=WIDTH,
+        layers=len(windows),
+        heads=32,
+        kv_heads=8,
+        head_dim=128,
+        intermediate=12288,
+        norm_eps=1e-6,
+        rope=RopeSpec(),
+        max_context=40960,
+        windows=windows,
+        tied=False,
+    )
+    pool = KVPool(spec, 1, 16, kv_dtype)
+    for stores in (pool.keys, pool.values):
+        stores[:] = [nothing(65536, *store.shape[1:], dtype=kv_dtype) for store in stores]
+    backend = TritonAttention(spec, pool, "triton")
+    plan = backend.static_plan(256, 8192, nothing(256, 2560, dtype=torch.int32))
+    backend.lay_out(plan)
+    q_TNH, k_TKH = nothing(8192, 32, 128), nothing(8192, 8, 128)
+    for layer in range(len(windows)):
+        backend.forward(q_TNH, k_TKH, k_TKH, layer, nothing(8192, dtype=torch.int64), plan)
+
+
 CASES: dict[str, Callable[[], None]] = {
     "inputs": step_inputs,
     "rows": rows,
     "norm": norm,
     "heads": heads,
     "gated": activation,
+    "attention": partial(attention, BF16, 0, 4096),
+    "attention, cache of 8 bits": partial(attention, torch.int8, 0),
     "sample": draw,
     "score": logprobs,
     "whole step": whole_step,

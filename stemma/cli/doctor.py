@@ -12,6 +12,7 @@ from stemma.cli.show import table_of
 from stemma.core.base.errors import StemmaError
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.accelerator import Accelerator
+from stemma.core.config.engine import LIBRARIES
 from stemma.core.config.flags import Parser, add_options, asked
 from stemma.core.config.ledger import RUNTIME_BYTES
 from stemma.core.config.machine import Machine, find_compiler, probe
@@ -84,6 +85,8 @@ def software_facts(machine: Machine) -> Facts:
     yield "stemma", _version("stemma-llm"), ""
     yield "python", platform.python_version(), ""
     yield "torch", _version("torch"), ""
+    libraries = ", ".join(f"--attention-backend {name}: {LIBRARIES[name]}" for name in LIBRARIES)
+    yield "attention", " ".join(machine.attention) or "no library of others", f"used if asked for: {libraries}"
     remark = machine.cannot_build or "builds the native kernels at first use"
     yield "compiler", find_compiler() or "none", remark
 

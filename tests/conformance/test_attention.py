@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
+from stemma.core.config.engine import LIBRARIES
 from stemma.core.config.model import ModelSpec, RopeSpec
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
@@ -158,4 +159,4 @@ def test_what_others_left_in_a_page_does_not_matter(body: Body) -> None:
 
 
 def test_every_backend_is_tested() -> None:
-    assert {body.attention for body in BODIES} | {"triton"} == set(ATTENTION.names())  # tests/triton
+    assert {body.attention for body in BODIES} | {"triton", *LIBRARIES} == set(ATTENTION.names())  # tests/triton

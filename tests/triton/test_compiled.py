@@ -19,6 +19,8 @@ GATHERING = (
     "score_rows",
     "route",
     "sort",
+    "find_shared",
+    "lay_out",
 )  # kernels that read here and there; all others read 16 bytes at a time
 UNITS = {"sm_90": "HGMMA", "gfx942": "v_mfma"}
 
@@ -45,7 +47,7 @@ def test_it_fits_and_spills_nothing(case: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kernel", ["product", "grouped"])
+@pytest.mark.parametrize("kernel", ["product", "grouped", "attend"])
 def test_products_run_on_matrix_units(kernel: str) -> None:
     found = [facts for facts in compiled() if facts["kernel"] == kernel]
     assert found

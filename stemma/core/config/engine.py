@@ -11,7 +11,8 @@ from stemma.core.config.quant import Format
 Policy = Literal["lpm", "fcfs", "dfs-weight", "lof", "random", "priority"]
 DType = Literal["float32", "bfloat16", "float16"]
 KVType = Literal["float32", "bfloat16", "float16", "int8"]  # of cached keys and values
-Attention = Literal["paged", "triton", "reference"]  # backends: of processors, of accelerators, of all
+Attention = Literal["paged", "triton", "flash", "flashinfer", "reference"]  # of processors; of accelerators; of all
+LIBRARIES = {"flash": "flash_attn_interface", "flashinfer": "flashinfer"}  # that attention backends need
 
 # Sets of kernels: those of processors, the best first, each named for the instructions that it needs; those of
 # accelerators; plain torch, which runs everywhere.

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.accelerator import Accelerator
 from stemma.core.config.drivers import cannot_accelerate, find_accelerators
+from stemma.core.config.engine import LIBRARIES
 from stemma.core.config.env import cache_folder
 
 # The instruction sets that decide how fast a model runs, as /proc/cpuinfo spells them.
@@ -34,6 +36,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     cannot_build: str = ""  # why native kernels cannot be built here; empty: they can
     accelerators: tuple[Accelerator, ...] = ()  # by their numbers
     cannot_accelerate: str = ""  # why none of them can be used; empty: they can
+    attention: tuple[str, ...] = ()  # backends whose library is installed
 
     def has(self, *instructions: str) -> bool:
         """Whether any of these instruction sets is there."""
@@ -55,6 +58,7 @@ def probe(root: Path = Path("/")) -> Machine:
         cannot_build=_cannot_build(),
         accelerators=find_accelerators(root),
         cannot_accelerate=cannot_accelerate(),
+        attention=tuple(backend for backend, library in LIBRARIES.items() if find_spec(library)),
     )
 
 

@@ -18,6 +18,7 @@ from stemma.core.config.chat import (
 )
 from stemma.core.config.embedded import NAME, embedded_model_path
 from stemma.core.config.engine import (
+    LIBRARIES,
     Attention,
     CacheConfig,
     DeviceConfig,
@@ -151,16 +152,18 @@ def _device(ask: Ask, machine: Machine, place: Place, spec: ModelSpec, notes: _N
     is_native = place.accelerator is None
     choice = _kernels(ask, machine, dtype, kv_dtype) if is_native else _accelerated_kernels(ask, place)
     kernels = notes.take("kernels", choice)
+    weights = notes.take("weights", _weights(ask, dtype, kernels))
+    attention = notes.take("attention", _attention(ask, machine, kernels))
     return DeviceConfig(
         platform=place.platform,
         device=place.device,
         dtype=dtype,
         kv_dtype=kv_dtype,
-        weights=notes.take("weights", _weights(ask, dtype, kernels)),
+        weights=weights,
         kernels=kernels,
-        attention=notes.take("attention", _attention(ask, kernels)),
+        attention=attention,
         threads=notes.take("threads", _threads(ask, machine)),
-        graphs=not is_native and not ask.disable_cuda_graph,
+        graphs=not is_native and attention not in LIBRARIES and not ask.disable_cuda_graph,
     )
 
 
@@ -219,16 +222,19 @@ def _weights(ask: Ask, dtype: DType, kernels: Kernels) -> tuple[Format, str]:
     return ask.quantization, f"{ASKED}; {kernels} kernels compute its sums in products of {bits} bits, exactly"
 
 
-def _attention(ask: Ask, kernels: Kernels) -> tuple[Attention, str]:
-    native, compiled, torch = get_args(Attention)
+def _attention(ask: Ask, machine: Machine, kernels: Kernels) -> tuple[Attention, str]:
+    native, compiled, *_, torch = get_args(Attention)
     is_native, is_plain = kernels in get_args(NativeKernels), kernels == get_args(Kernels)[-1]
     fitting = native if is_native else torch if is_plain else compiled
-    if ask.attention_backend not in (None, fitting, torch):
-        own = "native" if ask.attention_backend == native else "an accelerator's"
-        raise ConfigError(
-            f"attention_backend: {ask.attention_backend} needs {own} kernels, and these are {kernels}; take {fitting}"
-        )
-    return (ask.attention_backend, ASKED) if ask.attention_backend else (fitting, "as the other kernels")
+    asked = ask.attention_backend
+    if asked in (None, fitting, torch):
+        return (asked, ASKED) if asked else (fitting, "as the other kernels")
+    if asked not in LIBRARIES or fitting != compiled:
+        own = "native" if asked == native else "an accelerator's"
+        raise ConfigError(f"attention_backend: {asked} needs {own} kernels, and these are {kernels}; take {fitting}")
+    if asked not in machine.attention:
+        raise ConfigError(f"attention_backend: {asked} needs {LIBRARIES[asked]}, not installed here; take {fitting}")
+    return asked, f"{ASKED}; a row's bits may depend on its neighbours"
 
 
 def _threads(ask: Ask, machine: Machine) -> tuple[int, str]:

@@ -118,7 +118,9 @@ ATTENTION: Registry[AttentionMaker] = Registry(
     "attention backend",
     {
         "paged": "stemma.device.attention.native:NativeAttention",
-        "reference": "stemma.device.attention.reference:ReferenceAttention",
         "triton": "stemma.device.attention.triton:TritonAttention",
+        "flash": "stemma.device.attention.flash:FlashAttention",
+        "flashinfer": "stemma.device.attention.flashinfer:FlashInferAttention",
+        "reference": "stemma.device.attention.reference:ReferenceAttention",
     },
 )

@@ -2,8 +2,9 @@
 
 Bits. A query's answer depends on its own keys and values, on the types and on the shape of the model; on nothing
 else: not on its neighbours in the step, on the cut of its row into steps, on page numbers, on how many programs there
-are, nor on which of them looked at what. All steps run the same compiled kernel with the same tile, blocks and splits
-(ops/triton/attention.py). Between one GPU model, or one release of Triton, and another, bits may differ.
+are, nor on which of them looked at what, or for how many rows at once. All steps run the same compiled kernel with the
+same tile, blocks and splits (ops/triton/attention.py). Between one GPU model, or one release of Triton, and another,
+bits may differ.
 
 A plan's inputs are tensors at fixed addresses. Whoever captures a graph takes `static_plan`, fills its inputs before
 every replay, and captures `lay_out` ahead of the first layer.
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor, int32
 
 from stemma.core.base.errors import Bug, ConfigError
+from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import Kernels
 from stemma.core.config.model import ModelSpec
 from stemma.device.attention.backend import AttentionPlan, Spans, Turn
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.triton.attention import attend
-from stemma.device.ops.triton.attention_plan import lay_out
+from stemma.device.ops.triton.attention_plan import find_shared, lay_out
 from stemma.device.ops.triton.heads import norm_rotate, norm_rotate_write
 from stemma.device.ops.triton.kv import write
 from stemma.device.ops.triton.launch import early
@@ -44,14 +46,15 @@ class Geometry:
     # ---
     programs: int = 0  # 0: two for each multiprocessor
     states: int = 1 << 18  # rooms for a head's part of an answer: what may be shared by programs
-    tiles_at_once: int = 64  # while planning
+    least_shared: int = 1024  # keys on the same pages that rows look at together
+    tiles_at_once: int = 32  # while planning
 
 
 @dataclass(slots=True, frozen=True)
 class Work:
     """Who looks at what, for one width of window (ops/triton/attention_plan.py)."""
 
-    rows_R2: Tensor
+    rows_R8: Tensor
     counts: Tensor
     tiles_W8: Tensor
     programs_X4: Tensor
@@ -65,6 +68,7 @@ class TritonPlan:
     spans_R3: Tensor  # int32: start, count, row of the page table; in the order of the step's tokens
     pages_RP: Tensor  # int32
     works: dict[int, Work]
+    shared_R: Tensor
     arrived_TN: Tensor  # zeros, between launches
 
     @property
@@ -75,7 +79,7 @@ class TritonPlan:
 class TritonAttention:
     """One kernel for every step. Works on tensors of a CPU too, in Triton's interpreter."""
 
-    def __init__(self, spec: ModelSpec, pool: KVPool, kernels: Kernels, geometry: Geometry = Geometry()):
+    def __init__(self, spec: ModelSpec, pool: KVPool, kernels: Kernels, geometry: Geometry | None = None):
         self.pool = pool
         self.windows = spec.windows
         self.heads, self.kv_heads, self.width = spec.heads, spec.kv_heads, spec.head_dim
@@ -86,6 +90,7 @@ class TritonAttention:
             )
         self._device = pool.keys[0].device
         group = self.heads // self.kv_heads
+        geometry = geometry or geometry_of(self.width, pool.keys[0].dtype)
         self._geometry = geometry
         self._tile = max(geometry.tile, _power(group))
         self._queries = self._tile // group
@@ -103,18 +108,16 @@ class TritonAttention:
     def plan(self, spans: Spans) -> TritonPlan:
         """A plan of its own for one step, laid out."""
         columns = (spans.start_N, spans.count_N, np.arange(len(spans.row_N)))
-        plan = self.static_plan(
-            len(spans.row_N),
-            int(spans.count_N.sum()),
-            torch.from_numpy(spans.pages_RP[spans.row_N]).to(self._device, int32),
-        )
+        pages = ceil_div(int((spans.start_N + spans.count_N).max()), self.pool.page_size)
+        pages_RP = torch.from_numpy(spans.pages_RP[spans.row_N, :pages]).to(self._device, int32)
+        plan = self.static_plan(len(spans.row_N), int(spans.count_N.sum()), pages_RP)
         plan.spans_R3.copy_(torch.from_numpy(np.stack(columns, axis=1)))
         self.lay_out(plan)
         return plan
 
     def static_plan(self, rows: int, tokens: int, pages_RP: Tensor) -> TritonPlan:
         """Room for any step of so many rows and tokens on these pages. Its spans are empty."""
-        most_tiles = rows + tokens // self._queries
+        most_tiles = 2 * rows + tokens // self._queries
 
         def ints(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=int32, device=self._device)
@@ -123,19 +126,33 @@ class TritonAttention:
             spans_R3=ints(rows, 3),
             pages_RP=pages_RP,
             works={
-                window: Work(ints(rows, 2), ints(2), ints(most_tiles, 8), ints(self._programs, 4), ints(tokens, 3))
+                window: Work(ints(rows, 8), ints(2), ints(most_tiles, 8), ints(self._programs, 4), ints(tokens, 3))
                 for window in dict.fromkeys(self.windows)
             },
+            shared_R=ints(rows),
             arrived_TN=ints(tokens, self.heads),
         )
 
     def lay_out(self, plan: TritonPlan) -> None:
         """Work out who looks at what, from the plan's spans: ahead of a step's first layer."""
         rows = len(plan.spans_R3)
+        find_shared[(rows,)](
+            plan.spans_R3,
+            plan.pages_RP,
+            plan.shared_R,
+            plan.pages_RP.stride(0),
+            QUERIES=self._queries,
+            PAGE=self.pool.page_size,
+            SHARED=self._geometry.least_shared,
+            LEAST=self._geometry.least_split,
+            PER_OCTAVE=self._geometry.splits_per_octave,
+            PAGES=128,
+        )
         for window, work in plan.works.items():
             lay_out[(1,)](
                 plan.spans_R3,
-                work.rows_R2,
+                None if window else plan.shared_R,
+                work.rows_R8,
                 work.counts,
                 work.tiles_W8,
                 work.programs_X4,
@@ -151,6 +168,7 @@ class TritonAttention:
                 TILES=self._geometry.tiles_at_once,
                 PROGRAMS=_power(self._programs),
                 MOST_QUERIES=_power(self._queries),
+                num_warps=8,
                 **self._borders,
             )
 
@@ -205,7 +223,7 @@ class TritonAttention:
             WINDOW=self.windows[layer],
             M=self._tile,
             IS_INT8=self._is_int8,
-            num_warps=4 if self._padded <= 128 else 8,
+            num_warps=8 if max(self._padded, 2 * self._tile) > 128 else 4,
             num_stages=2,
             enable_fp_fusion=False,
             **self._borders,
@@ -217,6 +235,13 @@ class TritonAttention:
     def _borders(self) -> dict[str, int]:
         geometry = self._geometry
         return {"B": geometry.block, "LEAST": geometry.least_split, "PER_OCTAVE": geometry.splits_per_octave}
+
+
+def geometry_of(width: int, kv_dtype: torch.dtype) -> Geometry:
+    """As large as registers and shared memory hold. No matrix unit multiplies float32 as it is."""
+    if kv_dtype == torch.float32:
+        return Geometry(tile=16, block=16)
+    return Geometry(block=64 if width <= 128 and kv_dtype != torch.int8 else 32)
 
 
 def programs_of(device: torch.device) -> int:

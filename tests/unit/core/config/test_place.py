@@ -143,3 +143,14 @@ def test_every_step_up_to_the_limit_has_a_bucket(rows: int) -> None:
     assert bucket_of(buckets, rows + 1) is None
     assert prefill_buckets(8192)[-1] == 512
     assert prefill_buckets(20) == [16, 20]
+
+
+def test_attention_of_a_library_is_used_if_asked_for_and_installed() -> None:
+    with pytest.raises(ConfigError, match="flash needs flash_attn_interface, not installed here; take triton"):
+        settled(with_device(), attention_backend="flash")
+    equipped = msgspec.structs.replace(with_device(), attention=("flash",))
+    assert settled(equipped).engine.device.attention == "triton"
+    device = settled(equipped, attention_backend="flash").engine.device
+    assert (device.attention, device.graphs) == ("flash", False)
+    with pytest.raises(ConfigError, match="flash needs an accelerator's kernels"):
+        settled(equipped, attention_backend="flash", device="cpu")
