@@ -6,7 +6,10 @@ from tests.architecture.layout import may_use_torch, room_of
 from tests.architecture.source import modules
 
 COPIES = ("item", "tolist", "cpu", "numpy")
-ALLOWED = {"stemma/device/worker/pending.py": "where the loop waits: the results of a step, read once"}
+ALLOWED = {
+    "stemma/device/worker/pending.py": "where the loop waits: the results of a step, read once",
+    "stemma/device/worker/native_sampler.py": "on processors only, where nothing is queued",
+}
 
 # What would wait on an accelerator, or copy by itself, on the way from a plan to its queued work.
 QUEUED = ("accelerated", "asks", "device_rows", "graphs", "staging")
