@@ -43,10 +43,9 @@ LINEUP = {
             recipe="openvino",
             weights="int8",
             settings={"FORMAT": "int8"},
-            once=("serve",),
-            never=("prefix",),
+            once=MIXED,
         ),
-        Contender(name="llama.cpp", recipe="llama_cpp", once=("serve",), never=("prefix",)),
+        Contender(name="llama.cpp", recipe="llama_cpp", once=MIXED),
         Contender(
             name="llama.cpp-q8_0",
             recipe="llama_cpp",
