@@ -4,7 +4,6 @@ R rows, S places of one slice, W those that are scored, V vocabulary; M rows und
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from stemma.core.types.sampling import LogprobSpec
@@ -53,11 +52,9 @@ class NativeSampler:
             mask_R = np.zeros(len(self._asks_R), np.uint64)
             mask_R[[*masks.rows]] = words_MW.ctypes.data + words_MW.strides[0] * np.arange(len(words_MW))
             asks_S["mask"], asks_S["num_words"] = mask_R[places.row_S], words_MW.shape[1]
-        tokens_S, finite_S = sample(self._library, logits_SV, asks_S)
+        tokens_S, finite_S, banned_S = sample(self._library, logits_SV, asks_S)
         scores = self._scores(logits_SV, tokens_S, places, asks_S["scored"].nonzero()[0])
-        is_fine = finite_S.numpy().all()  # else it is worth a look why; what is banned is minus infinity by now
-        banned = () if is_fine else (logits_SV.amax(-1) == -torch.inf).nonzero().flatten().tolist()
-        return Verdict(places, tokens_S, finite_S, scores, banned)
+        return Verdict(places, tokens_S, finite_S, scores, banned_S)
 
     def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
         tokens_S = self._rows.tokens_at(places.row_S, places.position_S)

@@ -63,7 +63,8 @@ def _faults(verdict: Verdict) -> Iterator[tuple[int, int, str]]:
     if not verdict.finite_S.numpy().all():
         for at in reversed((~verdict.finite_S).nonzero().flatten().tolist()):
             part, row, position = (int(column_S[at]) for column_S in verdict.places[:3])
-            yield part, row, (_BANNED if at in verdict.banned else _NOT_FINITE).format(position)
+            is_banned = verdict.banned_S is not None and bool(verdict.banned_S[at])
+            yield part, row, (_BANNED if is_banned else _NOT_FINITE).format(position)
 
 
 def as_logprob(token: int, score: Score) -> Logprob:

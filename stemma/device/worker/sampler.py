@@ -3,7 +3,7 @@
 S places of one slice, V vocabulary
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,7 +28,7 @@ class Verdict:
     tokens_S: Tensor
     finite_S: Tensor  # False: the logits were not, and the token means nothing
     scores: Mapping[int, Score] = field(default_factory=dict)  # by place, where they are wanted
-    banned: Sequence[int] = ()  # places of which every token was banned; they count as not finite
+    banned_S: Tensor | None = None  # True: every token was banned; such a place counts as not finite
 
 
 class Sampler(Protocol):
@@ -58,7 +58,8 @@ class TorchSampler:
         """Nothing is kept of it here."""
 
     def drawn(self, places: Places, logits_SV: Tensor, masks: Masks) -> Verdict:
-        finite_S, scores, banned = is_finite(logits_SV), {}, []
+        finite_S, scores = is_finite(logits_SV), {}
+        banned_S = torch.zeros_like(finite_S)
         allowed = masks.by_row()
         for at, number in enumerate(places.row_S):
             if number in allowed:
@@ -73,13 +74,12 @@ class TorchSampler:
             if changes:
                 logits_V = processed(logits_V, row, position)
             if logits_V.max() == -torch.inf:
-                finite_S[at] = False
-                banned.append(at)
+                finite_S[at], banned_S[at] = False, True
                 continue
             tempered_V, tokens_S[at] = self._alone(row.sampling, position, logits_V)
             if row.logprobs is not None:
                 scores[at] = score(tempered_V, tokens_S[at], row.logprobs)
-        return Verdict(places, tokens_S, finite_S, scores, banned)
+        return Verdict(places, tokens_S, finite_S, scores, banned_S)
 
     def scored(self, places: Places, logits_SV: Tensor) -> Verdict:
         finite_S, tokens_S = is_finite(logits_SV), self._rows.tokens_at(places.row_S, places.position_S)

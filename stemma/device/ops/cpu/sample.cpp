@@ -297,7 +297,9 @@ bool is_changing(const Ask& ask) {
            (ask.num_stops && ask.position - ask.prompt_len < ask.min_new_tokens);
 }
 
-void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* finite) {
+enum State : uint8_t { NOT_FINITE, FINE, BANNED };  // sampling.py knows them too
+
+void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* state) {
     long best;
     auto of_block = [&](long begin, long end) { return largest_of(row.logits + begin, end - begin); };
     Largest found = row.largest(&best, [&](long begin, long end) {
@@ -307,14 +309,14 @@ void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* finite)
         return Largest{of_block(begin, end).value, before.is_finite};
     });
     *token = 0;
-    *finite = found.is_finite;
-    if (!*finite) return;
+    *state = NOT_FINITE;
+    if (!found.is_finite) return;
     if (is_changing(ask)) {
         row.process(ask);
         found = row.largest(&best, of_block);
     }
-    *finite = found.value != -INFINITY;  // else nobody may be drawn
-    if (!*finite) return;
+    *state = found.value == -INFINITY ? BANNED : FINE;
+    if (*state == BANNED) return;
     if (ask.greedy) {
         if (ask.scored) row.temper(found.value, ask.divisor);
         *token = best;
@@ -328,14 +330,14 @@ void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* finite)
 }  // namespace
 
 // Where there are fewer rows than threads, these share a row.
-OP void sample(float* logits, long rows, long vocab, const Ask* asks, int64_t* tokens, uint8_t* finite, int threads) {
+OP void sample(float* logits, long rows, long vocab, const Ask* asks, int64_t* tokens, uint8_t* states, int threads) {
     bool apart = rows >= threads;
     int busy = apart ? worth(threads, rows * vocab) : 1;
     long next = 0;
     parallel(busy, [&](int) {
         for (long r; (r = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < rows;) {
             Row row = {logits + r * vocab, vocab, apart ? 1 : threads};
-            sample_row(row, asks[r], tokens + r, finite + r);
+            sample_row(row, asks[r], tokens + r, states + r);
         }
     });
 }

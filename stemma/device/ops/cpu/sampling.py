@@ -52,11 +52,15 @@ WANT = np.dtype(
 )
 
 
+_FINE, _BANNED = 1, 2  # states of a place (sample.cpp)
+
+
 class Drawn(NamedTuple):
     """A token for each place. It means nothing where logits were not finite or everything was banned."""
 
     tokens_S: Tensor
-    finite_S: Tensor
+    finite_S: Tensor  # False also where everything was banned
+    banned_S: Tensor
 
 
 class Scores(NamedTuple):
@@ -71,17 +75,17 @@ class Scores(NamedTuple):
 def sample(library: Library, logits_SV: Tensor, asks_S: Records) -> Drawn:
     """Draw. The logits, contiguous in float32, are working memory: what they become is told only if `scored`."""
     places, vocab = logits_SV.shape
-    drawn = Drawn(empty(places, dtype=torch.int64), empty(places, dtype=torch.bool))
+    tokens_S, states_S = empty(places, dtype=torch.int64), empty(places, dtype=torch.uint8)
     library.sample(
         logits_SV.data_ptr(),
         places,
         vocab,
         asks_S.ctypes.data,
-        drawn.tokens_S.data_ptr(),
-        drawn.finite_S.data_ptr(),
+        tokens_S.data_ptr(),
+        states_S.data_ptr(),
         torch.get_num_threads(),
     )
-    return drawn
+    return Drawn(tokens_S, states_S == _FINE, states_S == _BANNED)
 
 
 def score(library: Library, logits_SV: Tensor, tokens_S: Tensor, wants_W: Records) -> Scores:
