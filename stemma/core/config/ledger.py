@@ -195,7 +195,7 @@ def _step_bytes(config: EngineConfig, tokens: int) -> int:
     # Gate and up, and their product; in plain torch the gate is copied and activated between.
     if config.device.is_plain:
         return 2 * bypass + max(5 * inner, _attention_bytes(config, tokens))
-    return 3 * bypass + 3 * inner + _attention_bytes(config, tokens)
+    return 4 * bypass + 3 * inner + _attention_bytes(config, tokens)
 
 
 def _quantised_bytes(config: EngineConfig) -> int:

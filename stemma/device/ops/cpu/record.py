@@ -69,7 +69,8 @@ class Recorder:
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         count = math.prod(shape) * dtype.itemsize
-        fitting = [at for at, store in enumerate(self._free) if store.nbytes >= count]
+        # Nothing small takes what something large will need again.
+        fitting = [at for at, store in enumerate(self._free) if count <= store.nbytes <= 2 * count]
         if fitting:
             store = self._free.pop(min(fitting, key=lambda at: self._free[at].nbytes))
         else:
