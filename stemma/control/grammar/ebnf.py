@@ -5,9 +5,9 @@ longest match wins, so a rule that leads to itself must not begin with what a te
 """
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from stemma.control.grammar.lark import Lark, Part
 from stemma.core.base.errors import GrammarError
@@ -26,6 +26,7 @@ ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", re
 NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 MOST_REPEATS = 10_000
 DEEPEST = 200  # groups in groups
+END = "the end"
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,106 +36,22 @@ class Token:
     place: int
 
 
-@dataclass(slots=True, frozen=True)
-class Repeat:
-    part: "Tree"
-    low: int
-    high: int | None
-
-
-@dataclass(slots=True, frozen=True)
-class Name:
-    text: str
-
-
-@dataclass(slots=True, frozen=True)
-class Branch:
-    """Alternatives, each a sequence."""
-
-    options: tuple[tuple["Tree", ...], ...]
-
-
-Tree: TypeAlias = Branch | Repeat | Name | Part
-
-
 def add_ebnf(source: str, lark: Lark) -> Part:
     """The whole grammar as one part, its recursive rules being added to `lark`."""
-    rules = _Reader(source, lark).rules()
+    rules = _rules(source)
     if "root" not in rules:
         raise GrammarError(f"ebnf: there is no rule 'root', where an answer begins; there are {', '.join(rules)}")
-    return _Writer(rules, lark).rule("root")
+    reader = _Reader(rules, lark)
+    root = reader.rule("root")
+    for name in rules:  # those that are not used may have errors too
+        reader.rule(name)
+    return root
 
 
 class _Reader:
-    """Text to trees."""
+    """Reads every rule once, where it is used first. A line is the tokens that are left of one."""
 
-    def __init__(self, source: str, lark: Lark):
-        self._lark = lark
-        self._tokens = [*_tokens(source), Token("end", "the end", len(source))]
-        self._at = 0
-        self._depth = 0
-
-    def rules(self) -> dict[str, Tree]:
-        found: dict[str, Tree] = {}
-        while self._next.kind != "end":
-            name = self._take("rule").text
-            if name in found:
-                raise GrammarError(f"ebnf: the rule {name!r} is written twice")
-            found[name] = self._branch()
-        return found
-
-    @property
-    def _next(self) -> Token:
-        return self._tokens[self._at]
-
-    def _take(self, kind: str, text: str | None = None) -> Token:
-        token = self._next
-        if token.kind != kind or (text is not None and token.text != text):
-            raise GrammarError(f"ebnf: {token.text!r} at {token.place} stands where {text or 'a ' + kind} was expected")
-        self._at += 1
-        return token
-
-    def _branch(self) -> Tree:
-        options = [self._sequence()]
-        while self._next.text == "|" and self._next.kind == "sign":
-            self._at += 1
-            options.append(self._sequence())
-        return Branch(tuple(options))
-
-    def _sequence(self) -> tuple[Tree, ...]:
-        found: list[Tree] = []
-        while self._next.kind in ("name", "string", "set") or self._next.text in ("(", "."):
-            part = self._one()
-            while self._next.kind == "count":
-                part = _repeated(part, self._take("count"))
-            found.append(part)
-        return tuple(found)
-
-    def _one(self) -> Tree:
-        token = self._next
-        self._at += 1
-        match token.kind:
-            case "name":
-                return Name(token.text)
-            case "string":
-                return self._lark.literal(_unescaped(token.text[1:-1]))
-            case "set":
-                return Part(f"/{_set(token)}/")
-        if token.text == ".":
-            return Part("/(?s:.)/")
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise GrammarError(f"ebnf: groups lie deeper than {DEEPEST} in each other; name some of them as rules")
-        inner = self._branch()
-        self._take("sign", ")")
-        self._depth -= 1
-        return inner
-
-
-class _Writer:
-    """Trees to Lark."""
-
-    def __init__(self, rules: dict[str, Tree], lark: Lark):
+    def __init__(self, rules: Mapping[str, Sequence[Token]], lark: Lark):
         self._rules = rules
         self._lark = lark
         self._done: dict[str, Part] = {}
@@ -142,25 +59,71 @@ class _Writer:
 
     def rule(self, name: str) -> Part:
         if name not in self._done:
+            line = deque(self._rules[name])
             if name in self._loops:
                 self._done[name] = place = self._lark.place()
-                self._lark.fill(place, self._write(self._rules[name]))
+                self._lark.fill(place, self._branch(line, 0))
             else:
-                self._done[name] = self._lark.name(self._write(self._rules[name]))
+                self._done[name] = self._lark.name(self._branch(line, 0))
+            _take(line, END)
         return self._done[name]
 
-    def _write(self, tree: Tree) -> Part:
-        match tree:
-            case Part():
-                return tree
-            case Name(text=name):
-                return self.rule(name)
-            case Repeat(part=part, low=low, high=high):
-                return self._lark.repeat(self._write(part), low, high)
-            case Branch(options=options):
-                return self._lark.choice(
-                    [self._lark.sequence([self._write(part) for part in option]) for option in options]
-                )
+    def _branch(self, line: deque[Token], depth: int) -> Part:
+        options = [self._sequence(line, depth)]
+        while line[0].text == "|":
+            line.popleft()
+            options.append(self._sequence(line, depth))
+        return self._lark.choice(options)
+
+    def _sequence(self, line: deque[Token], depth: int) -> Part:
+        found: list[Part] = []
+        while line[0].kind in ("name", "string", "set") or line[0].text in ("(", "."):
+            part = self._one(line, depth)
+            while line[0].kind == "count":
+                part = self._lark.repeat(part, *_counts(line.popleft()))
+            found.append(part)
+        return self._lark.sequence(found)
+
+    def _one(self, line: deque[Token], depth: int) -> Part:
+        token = line.popleft()
+        match token.kind:
+            case "name":
+                return self.rule(token.text)
+            case "string":
+                return self._lark.literal(_unescaped(token.text[1:-1]))
+            case "set":
+                return Part(f"/{_set(token)}/")
+        if token.text == ".":
+            return Part("/(?s:.)/")
+        if depth == DEEPEST:
+            raise GrammarError(f"ebnf: groups lie deeper than {DEEPEST} in each other; name some of them as rules")
+        inner = self._branch(line, depth + 1)
+        _take(line, ")")
+        return inner
+
+
+def _take(line: deque[Token], text: str) -> None:
+    token = line.popleft()
+    if token.text != text:
+        raise GrammarError(f"ebnf: {token.text!r} at {token.place} stands where {text!r} was expected")
+
+
+def _rules(source: str) -> dict[str, list[Token]]:
+    """The tokens of each rule, and its end."""
+    found: dict[str, list[Token]] = {}
+    line: list[Token] = []
+    for token in (*_tokens(source), Token("rule", "", len(source))):
+        if token.kind != "rule":
+            line.append(token)
+            continue
+        if token.text in found:
+            raise GrammarError(f"ebnf: the rule {token.text!r} is written twice")
+        if line and not found:
+            raise GrammarError(f"ebnf: {line[0].text!r} at {line[0].place} stands where a rule was expected")
+        line.append(Token("end", END, token.place))
+        line = found[token.text] = []
+    del found[""]
+    return found
 
 
 def _tokens(source: str) -> Iterator[Token]:
@@ -200,34 +163,20 @@ def _set(token: Token) -> str:
     return f"[{'^' * negated}{found}]"
 
 
-def _repeated(part: Tree, count: Token) -> Repeat:
+def _counts(token: Token) -> tuple[int, int | None]:
     simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-    if count.text in simple:
-        return Repeat(part, *simple[count.text])
-    low, comma, high = (piece.strip() for piece in count.text[1:-1].partition(","))
+    if token.text in simple:
+        return simple[token.text]
+    low, comma, high = (piece.strip() for piece in token.text[1:-1].partition(","))
     most = int(high) if high else None if comma else int(low)
     if max(int(low), most or 0) > MOST_REPEATS or (most is not None and most < int(low)):
-        raise GrammarError(f"ebnf: {count.text} at {count.place} must rise, to {MOST_REPEATS} at most")
-    return Repeat(part, int(low), most)
+        raise GrammarError(f"ebnf: {token.text} at {token.place} must rise, to {MOST_REPEATS} at most")
+    return int(low), most
 
 
-def _names(tree: Tree) -> Iterator[str]:
-    match tree:
-        case Name(text=text):
-            yield text
-        case Repeat(part=part):
-            yield from _names(part)
-        case Branch(options=options):
-            for option in options:
-                for part in option:
-                    yield from _names(part)
-        case Part():
-            pass
-
-
-def _recursive(rules: dict[str, Tree]) -> frozenset[str]:
+def _recursive(rules: Mapping[str, Sequence[Token]]) -> frozenset[str]:
     """Rules that lead to themselves."""
-    uses = {name: list(dict.fromkeys(_names(tree))) for name, tree in rules.items()}
+    uses = {name: [token.text for token in line if token.kind == "name"] for name, line in rules.items()}
     for name, used in uses.items():
         for other in used:
             if other not in rules:
