@@ -1,17 +1,16 @@
-"""What cannot be interrupted is done in a process of its own, which can be killed: `python -m ...child BACKEND`.
+"""What cannot be interrupted is done in a process of its own, which can be killed: `python -m ...child BACKEND PIPE`.
 
-Both ends of it are here. Messages are MessagePack, each after its length.
+Both ends of it are here. Messages are MessagePack.
 """
 
 import os
 import resource
-import select
-import struct
 import subprocess
 import sys
 import threading
-import time
-from typing import IO
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 import msgspec
 from msgspec import Struct
@@ -27,7 +26,6 @@ STACK_BYTES = 512 << 20  # address space alone: schemas lead to schemas to any d
 DEPTH = 20_000  # of Python's own recursion, within that stack
 START_SECONDS = 60.0  # for the child to import its library
 MOST_BYTES = 256 << 20  # of what is prepared: the caller reads it in one go, which nothing can interrupt
-LENGTH = struct.Struct("<I")
 
 
 class Answer(Struct):
@@ -42,54 +40,42 @@ class Child:
         self._backend = backend
         self._vocabulary = vocabulary
         self._seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: tuple[subprocess.Popen[bytes], Connection] | None = None
 
     def prepare(self, grammar: Grammar) -> str:
         """Raises GrammarError: refused, or over its budget of time or memory."""
-        if self._process is None:
-            command = [sys.executable, "-m", __name__, self._backend]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            self._tell(msgspec.msgpack.encode(self._vocabulary))
-            self._answer(grammar, START_SECONDS)  # libraries are imported before the clock of a grammar runs
-        self._tell(msgspec.msgpack.encode(grammar))
-        answer = msgspec.msgpack.decode(self._answer(grammar, self._seconds), type=Answer)
+        if self._running is None:
+            ours, theirs = Pipe()
+            with theirs:
+                command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno())]
+                self._running = subprocess.Popen(command, pass_fds=[theirs.fileno()]), ours
+            # Libraries are imported before the clock of a grammar runs.
+            self._ask(grammar, msgspec.msgpack.encode(self._vocabulary), START_SECONDS)
+        answer = msgspec.msgpack.decode(self._ask(grammar, msgspec.msgpack.encode(grammar), self._seconds), type=Answer)
         if answer.is_refusal:
             raise GrammarError(answer.text)
         return answer.text
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        if self._running is not None:
+            process, pipe = self._running
+            process.kill()
+            process.wait()
+            pipe.close()
+            self._running = None
 
-    def _tell(self, message: bytes) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        write(self._process.stdin, message)
-
-    def _answer(self, grammar: Grammar, seconds: float) -> bytes:
-        assert self._process is not None and self._process.stdout is not None
-        pipe, found, end = self._process.stdout, bytearray(), time.monotonic() + seconds
-        while len(found) < LENGTH.size or len(found) < LENGTH.size + LENGTH.unpack_from(found)[0]:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
-            piece = os.read(pipe.fileno(), 1 << 20) if ready else b""
-            if not piece:
-                self.close()
-                limit = f"{MEMORY_BYTES >> 30} GiB of memory" if ready else f"{seconds:g} s (--grammar-compile-timeout)"
-                raise GrammarError(f"{grammar.kind}: to compile it takes more than {limit}; make it simpler")
-            found += piece
-        return bytes(found[LENGTH.size :])
-
-
-def write(pipe: IO[bytes], message: bytes) -> None:
-    pipe.write(LENGTH.pack(len(message)) + message)
-    pipe.flush()
-
-
-def read(pipe: IO[bytes]) -> bytes | None:
-    """None: the other end is closed."""
-    head = pipe.read(LENGTH.size)
-    return pipe.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else None
+    def _ask(self, grammar: Grammar, message: bytes, seconds: float) -> bytes:
+        assert self._running is not None
+        _, pipe = self._running
+        limit = f"{seconds:g} s (--grammar-compile-timeout)"
+        try:
+            pipe.send_bytes(message)
+            if pipe.poll(seconds):
+                return pipe.recv_bytes()
+        except (EOFError, OSError):  # also in the middle of a message
+            limit = f"{MEMORY_BYTES >> 30} GiB of memory"
+        self.close()
+        raise GrammarError(f"{grammar.kind}: to compile it takes more than {limit}; make it simpler")
 
 
 def start_deep(work: threading.Thread) -> None:
@@ -101,16 +87,14 @@ def start_deep(work: threading.Thread) -> None:
         threading.stack_size(usual)
 
 
-def serve(backend: str) -> None:
+def serve(backend: str, pipe: Connection) -> None:
     """The child's end: answer until the caller closes."""
-    pipe_in, pipe_out = sys.stdin.buffer, sys.stdout.buffer
-    first = read(pipe_in)
-    if first is None:
-        return
-    maker = BACKENDS[backend](msgspec.msgpack.decode(first, type=Vocabulary))
-    write(pipe_out, b"")
-    while (message := read(pipe_in)) is not None:
-        write(pipe_out, msgspec.msgpack.encode(answer_to(maker, msgspec.msgpack.decode(message, type=Grammar))))
+    with suppress(EOFError, ConnectionError):
+        maker = BACKENDS[backend](msgspec.msgpack.decode(pipe.recv_bytes(), type=Vocabulary))
+        pipe.send_bytes(b"")
+        while True:
+            grammar = msgspec.msgpack.decode(pipe.recv_bytes(), type=Grammar)
+            pipe.send_bytes(msgspec.msgpack.encode(answer_to(maker, grammar)))
 
 
 def answer_to(backend: Backend, grammar: Grammar) -> Answer:
@@ -131,7 +115,7 @@ def main() -> None:
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     sys.setrecursionlimit(DEPTH)
-    thread = threading.Thread(target=serve, args=(sys.argv[1],))
+    thread = threading.Thread(target=serve, args=(sys.argv[1], Connection(int(sys.argv[2]))))
     start_deep(thread)
     thread.join()
 
