@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from stemma.control.grammar.matcher import Matcher
+from stemma.control.grammar.matcher import Compiled, Matcher
 from stemma.control.grammar.tokens import Tokens, read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
@@ -83,14 +83,6 @@ class ListMatcher:
         return text != b"" and any(answer.startswith(self._text + text) for answer in self._left)
 
 
-class ListCompiled:
-    def __init__(self, answers: list[str]):
-        self._answers = answers
-
-    def matcher(self) -> ListMatcher:
-        return ListMatcher(self._answers)
-
-
 class ListCompilation:
     def __init__(self, grammar: Grammar, is_ready: Callable[[], bool]):
         self._grammar = grammar
@@ -100,11 +92,11 @@ class ListCompilation:
     def ready(self) -> bool:
         return self._is_ready()
 
-    def result(self) -> ListCompiled:
+    def result(self) -> Compiled:
         answers = json.loads(self._grammar.source)
         if not answers:
             raise GrammarError("ebnf: no answer matches")
-        return ListCompiled(answers)
+        return Compiled(lambda: ListMatcher(answers))
 
 
 class ListCompiler:

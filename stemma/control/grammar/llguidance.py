@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark, pattern
-from stemma.control.grammar.matcher import Backend, Matcher, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
@@ -60,7 +60,7 @@ class LLGuidanceBackend(Backend):
     def _special(self) -> dict[str, int]:
         return special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
 
-    def compile(self, grammar: Grammar) -> "LLGuidanceCompiled | None":
+    def compile(self, grammar: Grammar) -> Compiled | None:
         match grammar.kind:
             case "json_schema":
                 source = LLMatcher.grammar_from_json_schema(json.dumps(read_json(grammar)))
@@ -88,11 +88,11 @@ class LLGuidanceBackend(Backend):
             raise refusal(grammar, message)
         return source
 
-    def load(self, grammar: Grammar, prepared: str) -> "LLGuidanceCompiled":
+    def load(self, grammar: Grammar, prepared: str) -> Compiled:
         first = LLMatcher(self._tokenizer, prepared, log_level=0, limits=self._limits)
         if first.is_error():
             raise refusal(grammar, first.get_error())
-        return LLGuidanceCompiled(first, self._vocabulary.stop_ids)
+        return Compiled(lambda: LLGuidanceMatcher(first.deep_copy(), self._vocabulary.stop_ids))
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
         states = [matcher.state for matcher in cast(Sequence[LLGuidanceMatcher], matchers)]
@@ -123,15 +123,6 @@ class RewritingBackend(LLGuidanceBackend):
 
 def refusal(grammar: Grammar, message: str) -> GrammarError:
     return GrammarError(f"{grammar.kind}: {message.strip().removesuffix('<non-verbose/>').strip()}")
-
-
-class LLGuidanceCompiled:
-    def __init__(self, first: LLMatcher, stop_ids: tuple[int, ...]):
-        self._first = first
-        self._stop_ids = stop_ids
-
-    def matcher(self) -> "LLGuidanceMatcher":
-        return LLGuidanceMatcher(self._first.deep_copy(), self._stop_ids)
 
 
 class LLGuidanceMatcher:

@@ -3,7 +3,7 @@
 N matchers, W words of a mask
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -70,12 +70,11 @@ class Matcher(Protocol):
         ...
 
 
-class Compiled(Protocol):
-    """A grammar ready for any number of answers."""
+@dataclass(slots=True, frozen=True)
+class Compiled:
+    """A grammar ready for any number of answers; `matcher` makes a fresh one, at the beginning of an answer."""
 
-    def matcher(self) -> Matcher:
-        """A fresh one, at the beginning of an answer."""
-        ...
+    matcher: Callable[[], Matcher]
 
 
 class Backend(Protocol):

@@ -14,7 +14,7 @@ from outlines_core import Vocabulary as Texts
 from outlines_core.json_schema import build_regex_from_schema
 
 from stemma.control.grammar.guard import IGNORED, check_keywords
-from stemma.control.grammar.matcher import Backend, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
@@ -59,17 +59,9 @@ class OutlinesBackend(Backend):
         _, (found,) = index.__reduce__()
         return b85encode(bytes(found)).decode()
 
-    def load(self, grammar: Grammar, prepared: str) -> "OutlinesCompiled":
-        return OutlinesCompiled(Index.from_binary(b85decode(prepared)), self._vocabulary.stop_ids)
-
-
-class OutlinesCompiled:
-    def __init__(self, index: Index, stop_ids: tuple[int, ...]):
-        self._index = index
-        self._stop_ids = stop_ids
-
-    def matcher(self) -> "OutlinesMatcher":
-        return OutlinesMatcher(self._index, self._stop_ids)
+    def load(self, grammar: Grammar, prepared: str) -> Compiled:
+        index = Index.from_binary(b85decode(prepared))
+        return Compiled(lambda: OutlinesMatcher(index, self._vocabulary.stop_ids))
 
 
 class OutlinesMatcher:

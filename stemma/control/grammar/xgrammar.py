@@ -11,7 +11,7 @@ import xgrammar
 from numpy.typing import NDArray
 
 from stemma.control.grammar.guard import IGNORED, check_keywords
-from stemma.control.grammar.matcher import Backend, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tags import modern
 from stemma.control.grammar.tokens import read_tokens, special_tokens
@@ -62,17 +62,9 @@ class XGrammarBackend(Backend):
             if text in source:
                 raise GrammarError(f"structural_tag: xgrammar serves no special token in a text, and {text} is one")
 
-    def load(self, grammar: Grammar, prepared: str) -> "XGrammarCompiled":
-        return XGrammarCompiled(xgrammar.CompiledGrammar.deserialize_json(prepared, self._tokens), self._vocabulary)
-
-
-class XGrammarCompiled:
-    def __init__(self, compiled: xgrammar.CompiledGrammar, vocabulary: Vocabulary):
-        self._compiled = compiled
-        self._vocabulary = vocabulary
-
-    def matcher(self) -> "XGrammarMatcher":
-        return XGrammarMatcher(xgrammar.GrammarMatcher(self._compiled), self._vocabulary)
+    def load(self, grammar: Grammar, prepared: str) -> Compiled:
+        found = xgrammar.CompiledGrammar.deserialize_json(prepared, self._tokens)
+        return Compiled(lambda: XGrammarMatcher(xgrammar.GrammarMatcher(found), self._vocabulary))
 
 
 class XGrammarMatcher:
