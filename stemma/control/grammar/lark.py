@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llguidance import regex_to_lark
 
@@ -71,16 +72,12 @@ class Lark:
         if all(part.regular for part in parts):
             return Part(" ".join(map(_grouped, parts))) if parts else EMPTY
         pieces: list[str] = []
-        run: list[Part] = []
-        for part in (*parts, Part("", regular=False)):
-            if part.regular:
-                run.append(part)
-                continue
-            if run:
-                pieces.append(self.name(self.sequence(run)).text)
-                run = []
-            pieces.append(_grouped(part) if part.text else "")
-        return Part(" ".join(filter(None, pieces)), regular=False)
+        for regular, run in groupby(parts, key=lambda part: part.regular):
+            if regular:
+                pieces.append(self.name(self.sequence([*run])).text)
+            else:
+                pieces += map(_grouped, run)
+        return Part(" ".join(pieces), regular=False)
 
     def choice(self, parts: Sequence[Part]) -> Part:
         if len(parts) == 1:

@@ -95,17 +95,14 @@ class Facts:
             self.values = [value for value in known if any(same(value, each) for each in values)]
             self.types &= {kind_of(value) for value in self.values}
         for kind, (low, high) in BOUNDS.items():
-            self._bound(kind, schema.get(low), schema.get(high))
+            if isinstance(least := schema.get(low), int | float):
+                self.least[kind] = max(least, self.least.get(kind, -inf))
+            if isinstance(most := schema.get(high), int | float):
+                self.most[kind] = min(most, self.most.get(kind, inf))
         pattern = schema.get("pattern")
         if isinstance(pattern, str):
             self.patterns.append(pattern)
         self._take_parts(schema)
-
-    def _bound(self, kind: str, low: object, high: object) -> None:
-        if isinstance(low, int | float):
-            self.least[kind] = max(low, self.least.get(kind, -inf))
-        if isinstance(high, int | float):
-            self.most[kind] = min(high, self.most.get(kind, inf))
 
     def _take_parts(self, schema: Mapping[str, object]) -> None:
         required, properties = schema.get("required"), schema.get("properties", {})
