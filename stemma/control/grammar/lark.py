@@ -31,7 +31,7 @@ class Lark:
     """The rules so far. Owned by one translation."""
 
     def __init__(self, special: Mapping[str, int]):
-        self._special = special
+        self._special = {text: Part(f"<[{token}]>", regular=False) for text, token in special.items()}
         self._rules: list[str] = []
         self._names = 0
         self._cut = re.compile(f"({'|'.join(map(re.escape, sorted(special, key=len, reverse=True)))})")
@@ -58,7 +58,7 @@ class Lark:
         if not self._special:
             return quoted(text)
         pieces = [piece for piece in self._cut.split(text) if piece]
-        return self.sequence([self._token(piece) if piece in self._special else quoted(piece) for piece in pieces])
+        return self.sequence([self._special.get(piece) or quoted(piece) for piece in pieces])
 
     def has_special(self, text: str) -> bool:
         return bool(self._special) and self._cut.search(text) is not None
@@ -94,9 +94,6 @@ class Lark:
     def _inside(self, part: Part) -> str:
         """As a rule may use it: a regular part needs a name, lest its pieces become terminals each."""
         return self.name(part).text if part.regular else part.text
-
-    def _token(self, text: str) -> Part:
-        return Part(f"<[{self._special[text]}]>", regular=False)
 
 
 def quoted(text: str) -> Part:

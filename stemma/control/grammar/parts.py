@@ -1,7 +1,6 @@
 """What JSON schemas are made of."""
 
 import json
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -69,11 +68,6 @@ def strings(value: object) -> list[str]:
     if len(found) == len(values_of(value)):
         return found
     raise misplaced(value, "a list of strings")
-
-
-def unquote(step: str) -> str:
-    """One step of a JSON pointer in a URL."""
-    return urllib.parse.unquote(step).replace("~1", "/").replace("~0", "~")
 
 
 def read_json(grammar: Grammar) -> object:

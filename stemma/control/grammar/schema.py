@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, permutations
+from urllib.parse import unquote
 
 from stemma.control.grammar.negate import breaches
 from stemma.control.grammar.overlap import Facts, facts_of
@@ -24,7 +25,6 @@ from stemma.control.grammar.parts import (
     schemas,
     strings,
     union,
-    unquote,
     values_of,
 )
 from stemma.core.base.errors import GrammarError
@@ -101,8 +101,8 @@ class Rewriter:
         if pointer != "#" and not pointer.startswith("#/"):
             raise Unserved(f"$ref to {pointer!r}, which is not in this document by its path,")
         place: object = self._root
-        for step in pointer.split("/")[1:]:
-            step = unquote(step)
+        for quoted in pointer.split("/")[1:]:
+            step = unquote(quoted).replace("~1", "/").replace("~0", "~")
             if isinstance(place, Mapping) and step in place:
                 place = place[step]
             elif isinstance(place, list) and step.isdigit() and int(step) < len(place):
