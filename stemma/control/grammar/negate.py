@@ -8,8 +8,8 @@ from stemma.control.grammar.parts import (
     TYPES,
     Schema,
     Unserved,
+    kind_of,
     named,
-    parts_of,
     schemas,
     strings,
     union,
@@ -86,34 +86,27 @@ def _breaches_of(name: str, plain: Mapping[str, object]) -> Iterator[Schema]:
 
 def another(value: object) -> Schema:
     """Every value but one."""
+    return {"anyOf": [{"not": {"type": kind_of(value)}}, *_others(value)]}
+
+
+def _others(value: object) -> Iterator[Schema]:
+    """Of the same type."""
     match value:
-        case None:
-            return {"not": {"type": "null"}}
         case bool():
-            return {"anyOf": [{"not": {"type": "boolean"}}, {"const": not value}]}
+            yield {"const": not value}
         case int() | float():
-            sides = [{"type": "number", side: value} for side in ("exclusiveMaximum", "exclusiveMinimum")]
-            return {"anyOf": [{"not": {"type": "number"}}, *sides]}
+            yield from ({"type": "number", side: value} for side in ("exclusiveMaximum", "exclusiveMinimum"))
         case str():
-            return {"anyOf": [{"not": {"type": "string"}}, {"type": "string", "pattern": f"^({other_words(value)})$"}]}
+            yield {"type": "string", "pattern": f"^({other_words(value)})$"}
         case list():
-            return {
-                "anyOf": [
-                    {"not": {"type": "array"}},
-                    {"type": "array", "minItems": len(value) + 1},
-                    *([{"type": "array", "maxItems": len(value) - 1}] if value else []),
-                    *_breaches_of("prefixItems", {"prefixItems": [{"const": item} for item in value]}),
-                ]
-            }
-    items = parts_of(value)
-    return {
-        "anyOf": [
-            {"not": {"type": "object"}},
-            {"type": "object", "required": [*items], "minProperties": len(items) + 1},
-            *_breaches_of("required", {"required": [*items]}),
-            *_breaches_of("properties", {"properties": {name: {"const": each} for name, each in items.items()}}),
-        ]
-    }
+            yield {"type": "array", "minItems": len(value) + 1}
+            if value:
+                yield {"type": "array", "maxItems": len(value) - 1}
+            yield from _breaches_of("prefixItems", {"prefixItems": [{"const": item} for item in value]})
+        case dict():
+            yield {"type": "object", "required": [*value], "minProperties": len(value) + 1}
+            yield from _breaches_of("required", {"required": [*value]})
+            yield from _breaches_of("properties", {"properties": {name: {"const": value[name]} for name in value}})
 
 
 def other_words(word: str) -> str:

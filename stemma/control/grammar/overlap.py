@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TypeAlias
 
-from stemma.control.grammar.parts import TYPES, Schema
+from stemma.control.grammar.parts import TYPES, Schema, kind_of
 
 Target: TypeAlias = Callable[[str], Schema]  # what a `$ref` leads to
 
@@ -121,13 +121,11 @@ class Facts:
 
 def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
     facts = Facts(target, depth)
-    if schema is False:
-        facts.types = frozenset()
     line: list[Schema] = [schema]
     choices: list[Sequence[Schema]] = []
-    steps = 0
-    while line and steps < 50:  # a chain of references may lead to itself
-        steps += 1
+    for _ in range(50):  # a chain of references may lead to itself
+        if not line:
+            break
         each = line.pop()
         if each is False:
             facts.types = frozenset()
@@ -142,21 +140,6 @@ def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
     if depth < DEEPEST:
         facts.choices = [[facts_of(option, target, depth + 1) for option in options] for options in choices]
     return facts
-
-
-def kind_of(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-    return "object"
 
 
 def same(one: object, two: object) -> bool:

@@ -10,6 +10,7 @@ from stemma.core.types.grammar import Grammar
 Schema: TypeAlias = Mapping[str, object] | bool
 
 TYPES = ("null", "boolean", "object", "array", "number", "string")
+OF_PYTHON = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 FORMATS = frozenset(  # that the library serves
     "date-time date time duration email hostname ipv4 ipv6 uuid uri unknown".split()
 )
@@ -24,6 +25,10 @@ class Unserved(GrammarError):
 
     def __init__(self, what: str):
         super().__init__(f"json_schema: {what} cannot be served here; leave it out, or say it with other keywords")
+
+
+def kind_of(value: object) -> str:
+    return OF_PYTHON.get(type(value), "null")
 
 
 def union(options: Sequence[Schema]) -> Schema:
