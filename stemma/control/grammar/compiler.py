@@ -4,6 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 import numpy as np
@@ -18,28 +19,23 @@ from stemma.core.types.grammar import Grammar
 CACHED = 256  # grammars, the failed ones too
 
 
+@dataclass(slots=True, eq=False)
 class Compilation:
     """One grammar on its way. Written by the worker once, read by everybody who asked for it."""
 
-    __slots__ = ("_outcome",)
-
-    def __init__(self) -> None:
-        self._outcome: Compiled | GrammarError | None = None
+    outcome: Compiled | GrammarError | None = None
 
     @property
     def ready(self) -> bool:
-        return self._outcome is not None
+        return self.outcome is not None
 
     def result(self) -> Compiled:
         """Raises GrammarError, which says why there is none."""
-        if self._outcome is None:
+        if self.outcome is None:
             raise Bug("a grammar was asked for before it was ready")
-        if isinstance(self._outcome, GrammarError):
-            raise self._outcome
-        return self._outcome
-
-    def settle(self, outcome: Compiled | GrammarError) -> None:
-        self._outcome = outcome
+        if isinstance(self.outcome, GrammarError):
+            raise self.outcome
+        return self.outcome
 
 
 class Compiler:
@@ -91,12 +87,12 @@ class Compiler:
         while (job := self._line.get()) is not None:
             grammar, compilation = job
             try:
-                compilation.settle(self._compile(grammar))
+                compilation.outcome = self._compile(grammar)
             except GrammarError as error:
-                compilation.settle(error)
+                compilation.outcome = error
             except Exception as error:  # whatever a library may raise hurts this grammar only
                 why = str(error) if isinstance(error, StemmaError) else repr(error)
-                compilation.settle(GrammarError(f"{grammar.kind}: {self._name} failed: {why}"))
+                compilation.outcome = GrammarError(f"{grammar.kind}: {self._name} failed: {why}")
             self._wake()
         self._child.close()
 

@@ -47,27 +47,22 @@ class Matcher(Protocol):
     @property
     def is_complete(self) -> bool:
         """Whether the answer may end here; then, and only then, the stop ids are in the mask."""
-        ...
 
     @property
     def is_over(self) -> bool:
         """Whether nothing but the end may follow, or it has ended."""
-        ...
 
     def fill_mask(self, words_W: NDArray[np.uint32]) -> None:
         """Write all words: bit `t % 32` of word `t // 32` says whether token `t` may come next.
 
         Raises GrammarError when the grammar proves too costly at this place.
         """
-        ...
 
     def accept(self, token: int) -> bool:
         """Go on by one token. False, and nothing has changed: it may not come here."""
-        ...
 
     def forced(self) -> bytes:
         """The text that must come next, whole characters only; empty when there is a choice."""
-        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,11 +81,9 @@ class Backend(Protocol):
 
     def prepare(self, grammar: Grammar) -> str:
         """The part that has no bounds of its own; called in another process. Raises GrammarError."""
-        ...
 
     def load(self, grammar: Grammar, prepared: str) -> Compiled:
         """The rest. Raises GrammarError."""
-        ...
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
         """The masks of many of its matchers, a row each; nothing is allowed where `fill_mask` would raise."""

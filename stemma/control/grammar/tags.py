@@ -90,19 +90,12 @@ class Tags:
 
 def modern(tag: Json) -> Json:
     """The older form, `structures` that begin with one of `triggers`, in the newer."""
-    return {
-        "type": "triggered_tags",
-        "triggers": tag["triggers"],
-        "at_least_one": bool(tag.get("at_least_one")),
-        "tags": [
-            {
-                "begin": each["begin"],
-                "end": each["end"],
-                "content": {"type": "json_schema", "json_schema": each["schema"]},
-            }
-            for each in formats_of(tag, "structures")
-        ],
-    }
+    tags = [
+        {"begin": each["begin"], "end": each["end"], "content": {"type": "json_schema", "json_schema": each["schema"]}}
+        for each in formats_of(tag, "structures")
+    ]
+    first = bool(tag.get("at_least_one"))
+    return {"type": "triggered_tags", "triggers": tag["triggers"], "tags": tags, "at_least_one": first}
 
 
 def text_of(format: Json, name: str) -> str:
