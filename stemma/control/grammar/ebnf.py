@@ -26,7 +26,7 @@ ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", re
 NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 MOST_REPEATS = 10_000
 DEEPEST = 200  # groups in groups
-END = "the end"
+END = "the end of the rule"
 
 
 @dataclass(slots=True, frozen=True)
