@@ -1,9 +1,11 @@
-"""Whether two schemas can allow the same value: a proof that they cannot, or no answer."""
+"""Whether two schemas can allow the same value: a proof that they cannot, or no answer.
+
+Bounds take no part: what they exclude has a negation, which whoever asks can take away.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import TypeAlias
 
 from stemma.control.grammar.parts import TYPES, Schema, kind_of
@@ -11,12 +13,6 @@ from stemma.control.grammar.parts import TYPES, Schema, kind_of
 Target: TypeAlias = Callable[[str], Schema]  # what a `$ref` leads to
 
 DEEPEST = 8  # schemas in schemas that a proof looks into
-BOUNDS = {
-    "number": ("minimum", "maximum"),
-    "string": ("minLength", "maxLength"),
-    "array": ("minItems", "maxItems"),
-    "object": ("minProperties", "maxProperties"),
-}
 
 
 @dataclass(slots=True)
@@ -26,14 +22,10 @@ class Facts:
     target: Target
     depth: int
     types: frozenset[str] = frozenset(TYPES)
-    is_whole: bool = False  # numbers are integers
     values: list[object] | None = None  # the only ones
-    least: dict[str, float] = field(default_factory=dict)  # by type: the number, or the count
-    most: dict[str, float] = field(default_factory=dict)
     patterns: list[str] = field(default_factory=list)
     required: list[str] = field(default_factory=list)
     properties: dict[str, list[Schema]] = field(default_factory=dict)
-    items: list[Schema] = field(default_factory=list)  # that the first item, if there is one, satisfies
     closed: list[frozenset[str]] = field(default_factory=list)  # no property outside of each of these
     choices: list[list["Facts"]] = field(default_factory=list)  # one of each holds too
 
@@ -48,16 +40,13 @@ class Facts:
         for one, two in ((self, other), (other, self)):
             if one.values is not None and not any(two.may_be(value) for value in one.values if kind_of(value) == kind):
                 return True
-            if one.least.get(kind, -inf) > two.most.get(kind, inf):
-                return True
             if kind == "object" and any(two._forbids(name) for name in one.required):
                 return True
         if kind == "object":
             there = {*self.required, *other.required}
             both = [name for name in self.properties if name in other.properties and name in there]
             return any(self._clash(self.properties[name], other.properties[name]) for name in both)
-        is_filled = max(self.least.get("array", 0), other.least.get("array", 0)) >= 1
-        return kind == "array" and is_filled and self._clash(self.items, other.items)
+        return False
 
     def _clash(self, ours: Sequence[Schema], theirs: Sequence[Schema]) -> bool:
         if self.depth >= DEEPEST or not ours or not theirs:
@@ -73,11 +62,6 @@ class Facts:
         kind = kind_of(value)
         if kind not in self.types or (self.values is not None and not any(same(value, each) for each in self.values)):
             return False
-        if isinstance(value, int | float) and self.is_whole and value % 1:
-            return False
-        size = len(value) if isinstance(value, str | list | dict) else value
-        if isinstance(size, int | float) and not self.least.get(kind, -inf) <= size <= self.most.get(kind, inf):
-            return False
         if isinstance(value, str):
             return all(_may_match(pattern, value) for pattern in self.patterns)
         return not (isinstance(value, dict) and any(name not in value for name in self.required))
@@ -87,24 +71,15 @@ class Facts:
         kinds = schema.get("type")
         if kinds is not None:
             named = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else list(TYPES)
-            self.is_whole = self.is_whole or ("integer" in named and "number" not in named)
             self.types &= {"number" if name == "integer" else name for name in named}
         values = [schema["const"]] if "const" in schema else schema.get("enum")
         if isinstance(values, list):
             known = values if self.values is None else self.values
             self.values = [value for value in known if any(same(value, each) for each in values)]
             self.types &= {kind_of(value) for value in self.values}
-        for kind, (low, high) in BOUNDS.items():
-            if isinstance(least := schema.get(low), int | float):
-                self.least[kind] = max(least, self.least.get(kind, -inf))
-            if isinstance(most := schema.get(high), int | float):
-                self.most[kind] = min(most, self.most.get(kind, inf))
         pattern = schema.get("pattern")
         if isinstance(pattern, str):
             self.patterns.append(pattern)
-        self._take_parts(schema)
-
-    def _take_parts(self, schema: Mapping[str, object]) -> None:
         required, properties = schema.get("required"), schema.get("properties", {})
         self.required += required if isinstance(required, list) else []
         if isinstance(properties, dict):
@@ -112,11 +87,6 @@ class Facts:
                 self.properties.setdefault(name, []).append(each)
             if schema.get("additionalProperties") is False and not schema.get("patternProperties"):
                 self.closed.append(frozenset(properties))
-        items, first = schema.get("items"), schema.get("prefixItems")
-        if isinstance(first, list) and first:
-            self.items.append(first[0])
-        elif isinstance(items, dict | bool):
-            self.items.append(items)
 
 
 def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
