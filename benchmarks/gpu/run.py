@@ -55,6 +55,9 @@ def main(argv: Sequence[str]) -> int:
     machine = probe()
     can_accelerate = bool(machine.accelerators) and not machine.cannot_accelerate
     device = asked.device or ("cuda" if can_accelerate else "cpu")
+    if device == "cpu" and not (asked.device or asked.tiny):
+        print(f"no GPU: {machine.cannot_accelerate or 'its driver tells of none'}; take --device or --tiny", flush=True)
+        return 2
     models = tuple(asked.models) if asked.models else ("tiny",) if asked.tiny else Stage().models
     with TemporaryDirectory(prefix="stemma-") as scratch:
         stage = Stage(
@@ -81,7 +84,7 @@ def jobs(models: Sequence[str], engines: Sequence[str], only: Sequence[str]) -> 
         Job("ceilings", 60, ()),
         Job("weights", 90, every),
         Job("correctness", 120, first),
-        *(Job("steps", 120, (model,), (ours,)) for model in models),
+        *(Job("steps", 150, (model,), (ours,)) for model in models),
         Job("workload", 90, first),
         Job("kernels", 120, every),
         Job("server", 120, first),
@@ -148,6 +151,7 @@ def section_lines(name: str, stage: Stage, errors: IO[str]) -> Iterator[Line]:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        errors="replace",
         start_new_session=True,
     )
     ended = threading.Timer(stage.seconds, lambda: os.killpg(child.pid, signal.SIGKILL))
@@ -168,7 +172,7 @@ def section_lines(name: str, stage: Stage, errors: IO[str]) -> Iterator[Line]:
     ended.cancel()
     if status:
         errors.flush()
-        told = Path(errors.name).read_text()[begin:].strip()
+        told = Path(errors.name).read_bytes()[begin:].decode(errors="replace").strip()
         why = f"stopped after {stage.seconds:.0f} s" if ran_out else f"exit status {status}"
         yield {"case": "failed", "models": stage.models, "engines": stage.peers, "error": f"{why}: {told[-600:]}"}
 

@@ -1,6 +1,6 @@
 """How long a decode step takes, and how fast prompts are read: one engine, one model, every number of rows.
 
-A step is what 128 more tokens take, over 128; a prompt what the first token takes.
+A step is what 128 more tokens take, over 128; a prompt what the first token takes. What takes longest comes last.
 """
 
 from statistics import median
@@ -19,6 +19,20 @@ def steps(stage: Stage) -> None:
     folder = folder_of(stage, model)
     player = PLAYERS[name](stage, folder)  # type: ignore[call-arg]  # each is made of these two
     context, more = stage.pick(1024, 16), stage.pick(128, 4)
+    long = stage.pick(8192, 64)
+    asked = prompts(folder, 1, long)
+    player.generate(asked, 1)
+    seconds, spread = _repeated(stage, player, asked, 1)
+    tell(
+        "prefill",
+        model=model,
+        engine=name,
+        rows=1,
+        prompt=long,
+        ms=seconds * 1e3,
+        spread_ms=spread * 1e3,
+        tokens_per_second=long / seconds,
+    )
     for rows in [rows for rows in ROWS if rows <= (player.most_rows if not stage.is_tiny else 8)]:
         asked = prompts(folder, rows, context)
         player.generate(asked, more + 1)  # compiles and captures what there is
@@ -44,20 +58,6 @@ def steps(stage: Stage) -> None:
             spread_ms=spread * 1e3,
             tokens_per_second=rows * context / first,
         )
-    long = stage.pick(8192, 64)
-    asked = prompts(folder, 1, long)
-    player.generate(asked, 1)
-    seconds, spread = _repeated(stage, player, asked, 1)
-    tell(
-        "prefill",
-        model=model,
-        engine=name,
-        rows=1,
-        prompt=long,
-        ms=seconds * 1e3,
-        spread_ms=spread * 1e3,
-        tokens_per_second=long / seconds,
-    )
     player.close()
     forget()
 

@@ -121,9 +121,12 @@ def _limits(root: Path, controller: str, *names: str) -> Iterator[int]:
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's cgroup and of all above it, in version 1 and version 2."""
-    mounted = root / "sys/fs/cgroup"
-    for line in (root / "proc/self/cgroup").read_text().splitlines():
+    """The folders of this process's cgroup and of all above it, in version 1 and version 2.
+
+    Kernels that are not Linux (gVisor) may tell of none.
+    """
+    mounted, told = root / "sys/fs/cgroup", root / "proc/self/cgroup"
+    for line in told.read_text().splitlines() if told.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             tops = [mounted, mounted / "unified"]

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks.gpu.run import jobs, main, section_lines
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.table import BEGIN, END, HERE, NEVER, standing, table
+from stemma.core.config.machine import probe
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -39,6 +41,15 @@ def test_a_section_that_fails_or_hangs_is_told(tmp_path: Path, name: str, second
         *_, last = section_lines(name, Stage(device="cpu", seconds=seconds), log)
     assert last["case"] == "failed"
     assert why in str(last["error"])
+
+
+def test_real_models_do_not_run_on_a_processor_unasked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.gpu.run.probe", lambda: msgspec.structs.replace(probe(), accelerators=()))
+    assert main([f"--output={tmp_path}"]) == 2
+    assert "no GPU: " in capfd.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_run_and_in_which_order() -> None:

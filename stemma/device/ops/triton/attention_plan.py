@@ -82,6 +82,7 @@ def _lay_rows(
     last_R = tl.load(spans_R3 + 3 * row_R, mask=is_row_R, other=0) + count_R - 1
     needs_R = tl.where(keys_R > 0, count_R * (split_index(tl.maximum(last_R, 0), LEAST, PER_OCTAVE) + 1), 0)
     fits = (tl.sum(needs_R) * N <= states).to(tl.int32)  # else nobody shares
+    tl.debug_barrier()  # all threads have read before one of them writes there again
     needs_R, shared_tiles_R = needs_R * fits, shared_tiles_R * fits
     tiles_R = (count_R + QUERIES - 1) // QUERIES + shared_tiles_R
     tl.store(rows_R8 + 8 * row_R, tl.cumsum(tiles_R) - tiles_R, mask=is_row_R)
@@ -93,7 +94,7 @@ def _lay_rows(
     return tl.cumsum(tiles_R), tl.sum(tiles_R), tl.sum(needs_R)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])
 def lay_out(
     spans_R3, shared_R, rows_R8, counts, tiles_W8, programs_X4, tokens_T3, num_rows, programs, states,
     N: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr, B: tl.constexpr,

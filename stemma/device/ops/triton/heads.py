@@ -28,7 +28,7 @@ def _turn(x, other, weight, other_weight, cos, sin, h, H: tl.constexpr, R: tl.co
     return tl.where((h < 2 * R)[None, :], turned, x).to(kind)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["positions_T"])  # where they begin varies with T
 def _norm_rotate(
     out_TNH, x_TXH, weight_2H, cos_PR, sin_PR, positions_T, keys_SKH, values_SKH, slots_T, stride, eps,
     X: tl.constexpr, QUERIES: tl.constexpr, TURNED: tl.constexpr, H: tl.constexpr, R: tl.constexpr,

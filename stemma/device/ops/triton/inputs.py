@@ -16,7 +16,7 @@ from stemma.device.ops.triton.launch import early
 _BLOCK = 256
 
 
-@triton.jit(do_not_specialize=["rows", "tokens"])
+@triton.jit(do_not_specialize=["rows", "tokens"], do_not_specialize_on_alignment=["positions_T"])
 def _inputs(
     tokens_T, positions_T, slots_T, columns_3N, tokens_RC, pages_RP, rows, tokens,
     C: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,

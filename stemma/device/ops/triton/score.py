@@ -35,10 +35,10 @@ def _key(x, v):
     return (rising.to(tl.int64) << 32) | (0x7FFFFFFF - v).to(tl.int64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["K"])
 def _score_parts(
-    logits_SV, wants_WB, largest_WP, mass_WP, keys_WPK,
-    V: tl.constexpr, P: tl.constexpr, K: tl.constexpr, PART: tl.constexpr, EARLY: tl.constexpr,
+    logits_SV, wants_WB, largest_WP, mass_WP, keys_WPK, K,
+    V: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
@@ -58,11 +58,10 @@ def _score_parts(
         keys = tl.where(keys == best, -0x7FFFFFFFFFFFFFFF, keys)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["K", "C"])
 def _score_rows(
-    logprob_W, top_ids_WK, top_WK, chosen_WC, logits_SV, tokens_S, wants_WB, largest_WP, mass_WP, keys_WPK,
-    V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, K: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
-    EARLY: tl.constexpr,
+    logprob_W, top_ids_WK, top_WK, chosen_WC, logits_SV, tokens_S, wants_WB, largest_WP, mass_WP, keys_WPK, K, C,
+    V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
@@ -109,10 +108,10 @@ def score(logits_SV: Tensor, tokens_S: Tensor, wants_WB: Tensor, best: int, chos
     keys_WPK = each(parts, best, dtype=torch.int64)
     exact = {"enable_fp_fusion": False, **early(logits_SV)}
     _score_parts[(parts, wanted)](
-        logits_SV, wants_WB, largest_WP, mass_WP, keys_WPK, V=vocab, P=parts, K=best, PART=_PART, **exact
+        logits_SV, wants_WB, largest_WP, mass_WP, keys_WPK, best, V=vocab, P=parts, PART=_PART, **exact
     )
     _score_rows[(wanted,)](
-        *scores, logits_SV, tokens_S, wants_WB, largest_WP, mass_WP, keys_WPK,
-        V=vocab, P=parts, PARTS=triton.next_power_of_2(parts), K=best, C=chosen, BLOCK=128, **exact,
+        *scores, logits_SV, tokens_S, wants_WB, largest_WP, mass_WP, keys_WPK, best, chosen,
+        V=vocab, P=parts, PARTS=triton.next_power_of_2(parts), BLOCK=128, **exact,
     )  # fmt: skip
     return scores

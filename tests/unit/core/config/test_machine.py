@@ -43,6 +43,11 @@ def test_affinity_counts_cores_not_their_threads(root: Path, monkeypatch: pytest
     assert probe(root).cores == 1
 
 
+def test_a_kernel_that_tells_of_no_cgroups(root: Path) -> None:
+    (root / "proc/self/cgroup").unlink()
+    assert probe(root).memory_bytes == 8 * GIB
+
+
 def test_cgroup_version_2_and_every_group_above(root: Path) -> None:
     write(root, "proc/self/cgroup", "0::/outer/inner\n")
     write(root, "sys/fs/cgroup/outer/inner/memory.max", "max\n")
