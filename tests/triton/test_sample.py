@@ -101,6 +101,7 @@ def test_what_is_not_finite_is_found_and_hurts_nobody(value: float) -> None:
         logits_SV[1, vocab // 2] = value
         found = drawn(logits_SV, wishes)[0]
         assert found.finite_S.tolist() == [True, False, True]
+        assert not found.banned_S.any()
         assert found.tokens_S.tolist() == [whole[0], 0, whole[2]]
 
 
@@ -108,6 +109,7 @@ def test_a_row_without_any_token_left_is_told() -> None:
     nobody = Wish(GREEDY, allowed_V=torch.zeros(70, dtype=torch.bool))
     found = drawn(torch.zeros(2, 70), [nobody, Wish(GREEDY)])[0]
     assert found.finite_S.tolist() == [False, True]
+    assert found.banned_S.tolist() == [True, False]
     assert found.tokens_S.tolist() == [0, 0]
 
 

@@ -203,7 +203,8 @@ def _least(asks, row, tops_SPG, mass, top_p, top_k, V, COUNT: tl.constexpr, TOPS
 
 @triton.jit
 def _settle(
-    tokens_S, finite_S, logits_SV, asks_SB, largest_SP, best_SP, finite_SP, mass_SP, score_SP, winner_SP, tops_SPG,
+    tokens_S, finite_S, banned_S, logits_SV, asks_SB,
+    largest_SP, best_SP, finite_SP, mass_SP, score_SP, winner_SP, tops_SPG,
     V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, COUNT: tl.constexpr, TOPS: tl.constexpr,
     NUCLEUS: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
@@ -256,6 +257,8 @@ def _settle(
                             best = tl.maximum(score, best)
     tl.store(tokens_S + row, token.to(tl.int64))
     tl.store(finite_S + row, is_fine)
+    was_finite = tl.min(tl.load(finite_SP + row * P + p, mask=p < P, other=1), 0) != 0
+    tl.store(banned_S + row, was_finite & (not is_fine))
 
 
 def sample(logits_SV: Tensor, asks_SB: Tensor) -> Drawn:
@@ -271,7 +274,7 @@ def sample(logits_SV: Tensor, asks_SB: Tensor) -> Drawn:
     mass_SP, score_SP, winner_SP = each(torch.float64), each(torch.float64), each(torch.int32)
     tops_SPG = each(torch.float32, groups)
     tokens_S = logits_SV.new_empty(places, dtype=torch.int64)
-    finite_S = logits_SV.new_empty(places, dtype=torch.bool)
+    finite_S, banned_S = (logits_SV.new_empty(places, dtype=torch.bool) for _ in range(2))
     exact = {"enable_fp_fusion": False, **early(logits_SV)}
     _process[(parts, places)](
         logits_SV,
@@ -291,9 +294,9 @@ def sample(logits_SV: Tensor, asks_SB: Tensor) -> Drawn:
         V=vocab, P=parts, PARTS=parts_up, PART=_PART, GROUP=_GROUP, num_warps=8, **exact,
     )  # fmt: skip
     _settle[(places,)](
-        tokens_S, finite_S, logits_SV, asks_SB,
+        tokens_S, finite_S, banned_S, logits_SV, asks_SB,
         largest_SP, best_SP, finite_SP, mass_SP, score_SP, winner_SP, tops_SPG,
         V=vocab, P=parts, PARTS=parts_up, COUNT=parts * groups, TOPS=parts_up * groups,
         NUCLEUS=_NUCLEUS, BLOCK=_BLOCK, num_warps=8, **exact,
     )  # fmt: skip
-    return Drawn(tokens_S, finite_S)
+    return Drawn(tokens_S, finite_S, banned_S)
