@@ -9,7 +9,7 @@ from stemma.front.lang.backends.turns import turns
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.media import media_type
 from stemma.front.lang.sampling import Json, Sampling
-from stemma.front.lang.templates import ChatTemplate, Message, template_named
+from stemma.front.lang.templates import Message, template_named
 from stemma.front.lang.transcript import Transcript
 
 try:
@@ -23,12 +23,11 @@ class Anthropic(BaseBackend):
 
     answers_turns = True
 
+    _template = template_named("claude")
+
     def __init__(self, model_name: str, **options: Any):
         self._client: Any = anthropic.Anthropic(**options)
         self._model_name = model_name
-
-    def get_chat_template(self) -> ChatTemplate:
-        return template_named("claude")
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         answer = self._client.messages.create(**self._fields(transcript, sampling))

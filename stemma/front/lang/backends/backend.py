@@ -20,13 +20,15 @@ class BaseBackend:
 
     answers_turns = False  # whether only whole turns are generated, not what goes on with one
 
+    _template = template_named("default")
+
     @cached_property
     def crew(self) -> Crew:
         """Who waits for it."""
         return Crew()
 
     def get_chat_template(self) -> ChatTemplate:
-        return template_named("default")
+        return self._template
 
     def cache_prefix(self, prefix: str) -> None:
         """Compute a text that programs will begin with. Nothing to do where nothing is kept."""

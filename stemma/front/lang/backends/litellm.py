@@ -46,9 +46,6 @@ class LiteLLM(BaseBackend):
             "extra_headers": default_headers,
         }
 
-    def get_chat_template(self) -> ChatTemplate:
-        return self._template
-
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         return whole(self._complete(transcript, sampling), sampling.n)
 

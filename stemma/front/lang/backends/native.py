@@ -10,7 +10,7 @@ from stemma.front.lang.errors import BackendError, Misuse
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.settings import global_config
 from stemma.front.lang.spelling import Speller, Vocabulary, common
-from stemma.front.lang.templates import ChatTemplate, template_named, template_of
+from stemma.front.lang.templates import template_named, template_of
 from stemma.front.lang.transcript import Said, Transcript
 
 
@@ -42,9 +42,6 @@ class NativeBackend(BaseBackend):
         path = str(about["model_path"])
         self._template = template_named(chat_template_name) if chat_template_name else template_of(path)
         self.commits_forks = "computes_beginnings_once" not in about  # one that does not, and says so, keeps nothing
-
-    def get_chat_template(self) -> ChatTemplate:
-        return self._template
 
     def cache_prefix(self, prefix: str) -> None:
         self._compute({"text": prefix})

@@ -15,7 +15,7 @@ from stemma.front.lang.backends.turns import parts, text_of, turns, whole
 from stemma.front.lang.choices import ChoicesDecision, ChoicesSamplingMethod, mean
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.sampling import Json, Sampling
-from stemma.front.lang.templates import ChatTemplate, template_named
+from stemma.front.lang.templates import ChatTemplate
 from stemma.front.lang.transcript import Transcript
 
 try:
@@ -63,11 +63,8 @@ class OpenAI(BaseBackend):
         self._client: Any = openai.AzureOpenAI(**options) if is_azure else openai.OpenAI(**options)
         self._model_name = model_name
         self.answers_turns = model_name not in COMPLETION_MODELS if is_chat_model is None else is_chat_model
-        self._template = chat_template or template_named("default")
+        self._template = chat_template or self._template
         self.token_usage = TokenUsage()
-
-    def get_chat_template(self) -> ChatTemplate:
-        return self._template
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
         answer = self._create(transcript, sampling)
