@@ -20,8 +20,8 @@ AHEAD = 200  # runs that may be finished before they are read
 
 def in_order(run: Callable[[A], R], batch: Sequence[A], num_threads: int | str, progress_bar: bool) -> Iterator[R]:
     """The result of each, in the order of the batch, as soon as all before it are there. The first error ends it."""
-    threads = _most(num_threads)
-    results = _serial(run, batch) if threads == 1 else _threaded(run, batch, min(threads, len(batch)))
+    threads = min(_most(num_threads), len(batch))
+    results = _threaded(run, batch, threads) if threads > 1 else map(run, batch)
     with _progress(len(batch), progress_bar) as advance:
         for result in results:
             advance()
@@ -63,10 +63,6 @@ def _most(num_threads: int | str) -> int:
 def _progress(total: int, is_shown: bool) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), disable=not is_shown) as progress:
         yield partial(progress.advance, progress.add_task("run_batch", total=total))
-
-
-def _serial(run: Callable[[A], R], batch: Sequence[A]) -> Iterator[R]:
-    yield from map(run, batch)
 
 
 def _threaded(run: Callable[[A], R], batch: Sequence[A], threads: int) -> Iterator[R]:

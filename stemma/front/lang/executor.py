@@ -127,18 +127,13 @@ class Executor:
             self._variables[name] = value = Value()
             value.settle(content)
 
-    def fork(self, size: int) -> "list[Executor]":
-        """Branches that begin with all there is."""
-        self.commit(size)
-        return self.branches(size)
-
     def commit(self, size: int) -> None:
         """Have what so many branches will begin with computed, where that would not be done once in any case."""
         if size > 1 and self.backend.commits_forks:
             self.submit(CommitLazy())
 
-    def branches(self, size: int) -> "list[Executor]":
-        """The same, of a text that need not be computed first."""
+    def fork(self, size: int) -> "list[Executor]":
+        """Branches that begin with all there is."""
         self.sync()
         self._raise_failure()
         children = [

@@ -1,6 +1,5 @@
 """`@function`: a Python function that is a program."""
 
-import functools
 import inspect
 import logging
 import sys
@@ -8,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial, update_wrapper
 from typing import Any, Self, cast
 
 from stemma.front.lang.ahead import Ahead
@@ -24,13 +24,22 @@ from stemma.front.lang.trace import Recorder, TracedState, traced_on, tracing
 from stemma.front.lang.transcript import Transcript
 
 Arguments = Mapping[str, Any] | Sequence[Any]  # of one run: by name, or in their order
+Batch = Sequence[Mapping[str, Any]]
 MIN_PREFIX_CHARACTERS = 64  # a shorter one is not worth a request of its own
 
 log = logging.getLogger("language")
 
 
 class Program:
-    """A function whose first parameter is `s`. Bound arguments go before those that a caller gives."""
+    """A function whose first parameter is `s`. Bound arguments go before those that a caller gives.
+
+    Its forms say how it runs. What they give of an asynchronous program is awaited.
+    """
+
+    run: Callable[..., Any]
+    _batch: Callable[[Batch, BaseBackend, Sampling, int | str, bool], Any]
+    _listed: Callable[[Any], Any]
+    _trace: Callable[[BaseBackend, Mapping[str, Any]], Any]
 
     def __init__(
         self,
@@ -46,7 +55,7 @@ class Program:
         self.bind_arguments = dict(bound or {})
         self.arg_names = spec.args[1:]
         self.arg_defaults = spec.defaults or ()
-        functools.update_wrapper(cast(Callable[..., Any], self), func)
+        update_wrapper(cast(Callable[..., Any], self), func)
 
     def bind(self, **arguments: Any) -> Self:
         """The same program with some arguments settled, whatever a caller gives."""
@@ -63,6 +72,36 @@ class Program:
         if not least <= len(arguments) <= len(self.arg_names):
             raise Misuse(f"{self.func.__name__} takes {least} to {len(self.arg_names)} arguments, not {len(arguments)}")
         return dict(zip(self.arg_names, arguments, strict=False))
+
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Arguments],
+        *,
+        backend: object = None,
+        num_threads: int | str = "auto",
+        progress_bar: bool = False,
+        generator_style: bool = False,
+        **sampling: Any,
+    ) -> Any:
+        """Run once for each set of arguments: the states in their order, or a generator of them.
+
+        The text that all begin with is computed once, first.
+        """
+        batch = [self.named(arguments) for arguments in batch_kwargs]
+        defaults, unknown = split(sampling)
+        if unknown:
+            raise TypeError(f"run_batch has no argument {next(iter(unknown))!r}")
+        states = self._batch(batch, backend_of(backend), defaults, num_threads, progress_bar)
+        return states if generator_style else self._listed(states)
+
+    def trace(self, *, backend: object = None, **kwargs: Any) -> Any:
+        """What the program says, as nodes: a TracedState, with `last_node.print_graph_dfs()`."""
+        return self._trace(backend_of(backend), kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if (backend := traced_on()) is not None:
+            return self._trace(backend, {**self.named(args), **kwargs})
+        return self.run(*args, **kwargs)
 
     def called(self, state: Speaker, args: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
         """What the function returns: of an asynchronous one, what is to be awaited."""
@@ -98,40 +137,14 @@ class SglFunction(Program):
     ) -> ProgramState:
         """Run once. What the program itself raises is raised here; with `stream`, where its text is read."""
         sampling, arguments = split(kwargs)
-        return self._run(backend_of(backend), args, arguments, sampling, stream, use_thread)
-
-    def run_batch(
-        self,
-        batch_kwargs: Sequence[Arguments],
-        *,
-        backend: object = None,
-        num_threads: int | str = "auto",
-        progress_bar: bool = False,
-        generator_style: bool = False,
-        **sampling: Any,
-    ) -> Any:
-        """Run once for each set of arguments: the states in their order, or a generator of them.
-
-        The text that all begin with is computed once, first.
-        """
-        batch = [self.named(arguments) for arguments in batch_kwargs]
-        if not batch:
-            return []
-        place, defaults = backend_of(backend), only_sampling(sampling)
-        if shares_prefix(batch) and len(prefix := self._prefix(place)) > MIN_PREFIX_CHARACTERS:
-            place.cache_prefix(prefix)
-
-        def one(arguments: Mapping[str, Any]) -> ProgramState:
-            state = self._run(place, (), arguments, defaults, stream=False, use_thread=True)
-            state.sync()
-            return state
-
-        states: Iterator[ProgramState] = in_order(one, batch, num_threads, progress_bar)
-        return states if generator_style else list(states)
-
-    def trace(self, *, backend: object = None, **kwargs: Any) -> TracedState:
-        """What the program says, as nodes: `last_node.print_graph_dfs()`."""
-        return self._trace(backend_of(backend), kwargs)
+        executor = self.executor(backend_of(backend), sampling, stream, use_thread)
+        state = ProgramState(executor)
+        program = partial(self._run, state, args, arguments)
+        if stream:
+            _begin(executor, program)
+        else:
+            program()
+        return state
 
     def cache(self, backend: object = None) -> None:
         """Compute the text that every run begins with."""
@@ -139,45 +152,27 @@ class SglFunction(Program):
         if prefix := self._prefix(place):
             place.cache_prefix(prefix)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> ProgramState:
-        if (backend := traced_on()) is not None:
-            return self._trace(backend, {**self.named(args), **kwargs})
-        return self.run(*args, **kwargs)
+    def _run(self, state: ProgramState, args: Sequence[Any], arguments: Mapping[str, Any]) -> None:
+        state.ret_value = self.called(state, args, arguments)
+        if global_config.verbosity >= 2:
+            sys.stdout.write(state.text() + "\n")
 
-    def _run(
-        self,
-        backend: BaseBackend,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        sampling: Sampling,
-        stream: bool,
-        use_thread: bool,
-    ) -> ProgramState:
-        executor = self.executor(backend, sampling, stream, use_thread)
-        state = ProgramState(executor)
+    def _batch(
+        self, batch: Batch, backend: BaseBackend, sampling: Sampling, num_threads: int | str, progress_bar: bool
+    ) -> Iterator[ProgramState]:
+        if shares_prefix(batch) and len(prefix := self._prefix(backend)) > MIN_PREFIX_CHARACTERS:
+            backend.cache_prefix(prefix)
 
-        def program() -> None:
-            state.ret_value = self.called(state, args, kwargs)
-            if global_config.verbosity >= 2:
-                sys.stdout.write(state.text() + "\n")
-
-        def aside() -> None:
-            executor.run_here()
-            begun.set()
-            try:
-                program()
-            except BaseException as error:  # told to whoever reads
-                executor.end(error)
-            else:
-                executor.end()
-
-        if not stream:
-            program()
+        def one(arguments: Mapping[str, Any]) -> ProgramState:
+            state = ProgramState(self.executor(backend, sampling, stream=False))
+            self._run(state, (), arguments)
+            state.sync()
             return state
-        begun = threading.Event()
-        threading.Thread(target=copy_context().run, args=(aside,), daemon=True).start()
-        begun.wait()  # from now on readers know that there is more to come
-        return state
+
+        return in_order(one, batch, num_threads, progress_bar)
+
+    def _listed(self, states: Iterator[ProgramState]) -> list[ProgramState]:
+        return list(states)
 
     def _trace(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
         state = TracedState(Recorder(backend.get_chat_template(), stops_at_fork=False))
@@ -191,12 +186,22 @@ class SglFunction(Program):
         return recorder.prefix()
 
 
-def only_sampling(given: Mapping[str, object]) -> Sampling:
-    """The sampling of a batch, whose arguments stand elsewhere."""
-    sampling, unknown = split(given)
-    if unknown:
-        raise TypeError(f"run_batch has no argument {next(iter(unknown))!r}")
-    return sampling
+def _begin(executor: Executor, program: Callable[[], None]) -> None:
+    """Run it in a thread of its own; what it raises is told to whoever reads."""
+    begun = threading.Event()
+
+    def aside() -> None:
+        executor.run_here()
+        begun.set()
+        try:
+            program()
+        except BaseException as error:
+            executor.end(error)
+        else:
+            executor.end()
+
+    threading.Thread(target=copy_context().run, args=(aside,), daemon=True).start()
+    begun.wait()  # from now on readers know that there is more to come
 
 
 def shares_prefix(batch: Sequence[object]) -> bool:

@@ -22,7 +22,9 @@ class Branch(Readable, Protocol):
 
     def submit(self, expr: Expr) -> None: ...
     def set_var(self, name: str, content: object) -> None: ...
+    def commit(self, size: int) -> None: ...
     def fork(self, size: int) -> Sequence["Branch"]: ...
+    def has(self, name: str | None) -> bool: ...
     def sync(self) -> None: ...
     def text(self) -> str: ...
     def messages(self) -> list[dict[str, object]]: ...
@@ -75,6 +77,12 @@ class Speaker:
     def __contains__(self, name: str) -> bool:
         return name in self.stream_executor.names()
 
+    def _commit(self, size: int) -> None:
+        """Say what has to be said before a fork."""
+        if size < 1:
+            raise Misuse(f"a fork has at least one branch, not {size}")
+        self.stream_executor.commit(size)
+
     def _turn(self, role: str, expr: Expr | None) -> Any:
         if expr is None:
             return self._turn_context(role)
@@ -103,10 +111,9 @@ class ProgramState(Speaker):
 
     def fork(self, size: int = 1, position_ids_offset: list[int] | None = None) -> "ProgramStateGroup":
         """Branches that begin with everything so far and share it. Raises ProgramError when that has failed."""
-        if size < 1:
-            raise Misuse(f"a fork has at least one branch, not {size}")
         if position_ids_offset is not None:
             raise Misuse("position_ids_offset is not served yet; leave it out")
+        self._commit(size)
         return ProgramStateGroup([ProgramState(branch) for branch in self.stream_executor.fork(size)], self)
 
     @contextmanager

@@ -96,9 +96,6 @@ class Recorder:
     def commit(self, size: int) -> None:
         """Nothing is computed."""
 
-    def branches(self, size: int) -> "list[Recorder]":
-        return self.fork(size)
-
     def has(self, name: str | None) -> bool:
         return True
 
