@@ -33,12 +33,15 @@ class EngineDoor:
 
     def __init__(self, engine: EngineLike):
         self._engine = engine
+        self.model_info, self.server_info = engine.get_model_info, engine.get_server_info
+        self.abort, self.flush = engine.abort_request, engine.flush_cache
 
     def generate(self, body: Json) -> Any:
-        return self._engine.generate(body.get("text"), **_rest(body))
+        fields = dict(body)
+        return self._engine.generate(fields.pop("text", None), **fields)
 
     def stream(self, body: Json) -> Iterator[Any]:
-        answers: Iterator[Any] = self._engine.generate(body.get("text"), stream=True, **_rest(body))
+        answers: Iterator[Any] = self.generate({**body, "stream": True})
         return answers
 
     def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
@@ -46,22 +49,6 @@ class EngineDoor:
 
     def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
         return [self._engine.decode(each, skip_special_tokens) for each in tokens]
-
-    def model_info(self) -> Json:
-        return self._engine.get_model_info()
-
-    def abort(self, rid: str) -> None:
-        self._engine.abort_request(rid)
-
-    def flush(self) -> bool:
-        return self._engine.flush_cache()
-
-    def server_info(self) -> Json:
-        return self._engine.get_server_info()
-
-
-def _rest(body: Json) -> Json:
-    return {name: value for name, value in body.items() if name != "text"}
 
 
 def engine_backend(engine: EngineLike) -> NativeBackend:

@@ -29,7 +29,7 @@ class HttpDoor:
             self._context = ssl._create_unverified_context()
 
     def generate(self, body: Json) -> Any:
-        return json.loads(self.ask("/generate", body))
+        return self.ask_json("/generate", body)
 
     def stream(self, body: Json) -> Iterator[Any]:
         with self._open("/generate", {**body, "stream": True}) as response:
@@ -44,19 +44,17 @@ class HttpDoor:
                     yield answer
             raise BackendError(f"{self.base_url} ended a stream before its last event")
 
-    def model_info(self) -> Json:
-        found: Json = json.loads(self.ask("/get_model_info"))
-        return found
+    def model_info(self) -> Any:
+        return self.ask_json("/get_model_info")
 
-    def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
-        body: Json = {"prompt": list(texts), "add_special_tokens": add_special_tokens}
-        found: list[list[int]] = json.loads(self.ask("/v1/tokenize", body))["tokens"]
-        return found
+    def server_info(self) -> Any:
+        return self.ask_json("/server_info")
 
-    def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
-        body: Json = {"tokens": list(tokens), "skip_special_tokens": skip_special_tokens}
-        found: list[str] = json.loads(self.ask("/v1/detokenize", body))["text"]
-        return found
+    def encode(self, texts: Sequence[str], add_special_tokens: bool) -> Any:
+        return self.ask_json("/v1/tokenize", {"prompt": texts, "add_special_tokens": add_special_tokens})["tokens"]
+
+    def decode(self, tokens: Sequence[list[int]], skip_special_tokens: bool) -> Any:
+        return self.ask_json("/v1/detokenize", {"tokens": tokens, "skip_special_tokens": skip_special_tokens})["text"]
 
     def abort(self, rid: str) -> None:
         self.ask("/abort_request", {"rid": rid})
@@ -68,14 +66,14 @@ class HttpDoor:
             return False
         return True
 
-    def server_info(self) -> Json:
-        found: Json = json.loads(self.ask("/server_info"))
-        return found
-
     def ask(self, path: str, body: Json | None = None) -> bytes:
         """POST the body, or GET without one. Raises BackendError unless the answer is 200."""
         with self._open(path, body) as response:
             return response.read()
+
+    def ask_json(self, path: str, body: Json | None = None) -> Any:
+        """The same, of an answer in JSON."""
+        return json.loads(self.ask(path, body))
 
     @contextmanager
     def _open(self, path: str, body: Json | None) -> Iterator[HTTPResponse]:
@@ -101,8 +99,8 @@ class RuntimeEndpoint(NativeBackend):
         verify: bool | str | None = None,
         chat_template_name: str | None = None,
     ):
-        self.base_url = base_url.rstrip("/")
         self._http = HttpDoor(base_url, api_key, verify)
+        self.base_url = self._http.base_url
         super().__init__(self._http, chat_template_name)
 
     def start_profile(self) -> None:

@@ -97,7 +97,7 @@ class Runtime:
     ) -> str:
         """The answer of `/generate`, as JSON text. `body` has further fields of it."""
         given = {name: value for name, value in locals().items() if name in _FIELDS and value is not None} | body
-        return self._json("/generate", {"text": prompt, **given} | _session(session_id))
+        return json.dumps(self._door.generate({"text": prompt, **given} | _session(session_id)))
 
     async def async_generate(
         self, prompt: str, sampling_params: Json | None = None, session_id: str | None = None
@@ -114,13 +114,10 @@ class Runtime:
 
     def encode(self, prompt: str | list[str] | list[Json] | list[list[Json]]) -> str:
         """The answer of `/encode`, embeddings, as JSON text. Raises BackendError where the model makes none."""
-        return self._json("/encode", {"text": prompt})
+        return json.dumps(self._door.ask_json("/encode", {"text": prompt}))
 
     async def get_server_info(self) -> Json:
         return await asyncio.to_thread(self.endpoint.get_server_info)
-
-    def _json(self, path: str, body: Json) -> str:
-        return json.dumps(json.loads(self._door.ask(path, body)))
 
     def _wait_ready(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
