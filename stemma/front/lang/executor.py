@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
@@ -65,6 +65,7 @@ class Step:
     line: str
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Executor:
     """One branch of a program. `submit` never waits for a backend; reading does.
 
@@ -72,36 +73,28 @@ class Executor:
     A thread is taken only while there is a backend to wait for. With `uses_thread` False, `submit` waits.
     """
 
-    def __init__(
-        self,
-        backend: BaseBackend,
-        sampling: Sampling,
-        transcript: Transcript,
-        *,
-        is_streaming: bool = False,
-        uses_thread: bool = True,
-        variables: dict[str, Value] | None = None,
-        ahead: Ahead | None = None,
-    ):
-        self.backend = backend
-        self.sampling = sampling
-        self.is_streaming = is_streaming
-        self.fork_start = len(transcript.text)
-        self.track = Track()
-        self._transcript = transcript
-        self._uses_thread = uses_thread
-        self._ahead = ahead
-        self._variables = variables or {}
-        self._scopes: dict[str, tuple[int, Value]] = {}
-        self._steps: deque[Step] = deque()
-        self._is_busy = False
-        self._error: BaseException | None = None
-        self._error_line = ""
-        self._runner: int | None = None  # thread in which the program itself runs, if not the reader's
-        self._changed = threading.Condition(threading.RLock())
-        self._calls: list[Call] = []
-        self._branches: list[Executor] = []
-        self._is_asking = False  # the backend, for something that takes long
+    backend: BaseBackend
+    sampling: Sampling
+    transcript: Transcript
+    is_streaming: bool = False
+    uses_thread: bool = True
+    ahead: Ahead | None = None
+    variables: dict[str, Value] = field(default_factory=dict)
+    fork_start: int = field(init=False)
+    track: Track = field(default_factory=Track, init=False)
+    _scopes: dict[str, tuple[int, Value]] = field(default_factory=dict, init=False)
+    _steps: deque[Step] = field(default_factory=deque, init=False)
+    _is_busy: bool = field(default=False, init=False)
+    _is_asking: bool = field(default=False, init=False)  # the backend, for something that takes long
+    _error: BaseException | None = field(default=None, init=False)
+    _error_line: str = field(default="", init=False)
+    _runner: int | None = field(default=None, init=False)  # thread of the program itself, if not the reader's
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)  # its lock is reentrant
+    _calls: list[Call] = field(default_factory=list, init=False)
+    _branches: "list[Executor]" = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.fork_start = len(self.transcript.text)
 
     # The program's side.
 
@@ -117,14 +110,14 @@ class Executor:
             if self._is_busy:
                 return
             self._is_busy = True
-        if is_slow and self._uses_thread:
+        if is_slow and self.uses_thread:
             self._start()
         else:
             self._work()
 
     def set_var(self, name: str, content: object) -> None:
         with self._changed:
-            self._variables[name] = value = Value()
+            self.variables[name] = value = Value()
             value.settle(content)
 
     def commit(self, size: int) -> None:
@@ -137,14 +130,7 @@ class Executor:
         self.sync()
         self._raise_failure()
         children = [
-            Executor(
-                self.backend,
-                self.sampling,
-                self._transcript.branch(),
-                is_streaming=self.is_streaming,
-                uses_thread=self._uses_thread,
-                variables=dict(self._variables),
-            )
+            replace(self, transcript=self.transcript.branch(), variables=dict(self.variables), ahead=None)
             for _ in range(size)
         ]
         self._branches += children
@@ -175,7 +161,7 @@ class Executor:
         """Of a program that was stopped: end what backends are asked, and wait until they have answered."""
         for branch in self._family():
             # A request may not have arrived yet when it is aborted the first time.
-            while branch._is_asking and branch.backend.abort(branch._transcript):
+            while branch._is_asking and branch.backend.abort(branch.transcript):
                 with branch._changed:
                     branch._changed.wait_for(lambda: not branch._is_asking, ABORT_SECONDS)  # noqa: B023  # called here
 
@@ -188,11 +174,11 @@ class Executor:
 
     def text(self) -> str:
         self.sync()
-        return self._transcript.text
+        return self.transcript.text
 
     def messages(self) -> list[dict[str, object]]:
         self.sync()
-        return list(self._transcript.messages)
+        return list(self.transcript.messages)
 
     def error(self) -> BaseException | None:
         self.sync()
@@ -203,13 +189,13 @@ class Executor:
         return ProgramError(f"{self._error_line}: {type(self._error).__name__}: {self._error}")
 
     def names(self) -> list[str]:
-        return list(self._variables)
+        return list(self.variables)
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
         """A variable that is done. Raises KeyError when there is none, ProgramError when it will never be."""
-        if not self.wait(lambda: name in self._variables, timeout_seconds):
+        if not self.wait(lambda: name in self.variables, timeout_seconds):
             raise TimeoutError(f"{name!r} was not begun within {timeout_seconds} s")
-        value = self._variables.get(name)
+        value = self.variables.get(name)
         if value is None:
             self._raise_failure()
             raise KeyError(name)
@@ -228,15 +214,15 @@ class Executor:
 
     def has(self, name: str | None) -> bool:
         """Whether a variable is done. Without a name never: who waits for that is woken when all is."""
-        return name is not None and name in self._variables and self._variables[name].is_done
+        return name is not None and name in self.variables and self.variables[name].is_done
 
     def has_news(self, name: str | None, told: int) -> bool:
         """There is more than so many characters of the program, or of a variable. Unless it streams, all comes last."""
         if not self.is_streaming:
             return False
         if name is None:
-            return len(self._transcript.text) > told
-        return name in self._variables and (len(self._variables[name].text) > told or self._variables[name].is_done)
+            return len(self.transcript.text) > told
+        return name in self.variables and (len(self.variables[name].text) > told or self.variables[name].is_done)
 
     def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
         """The text after so many characters, the meta_info so far, and whether that was all.
@@ -244,8 +230,8 @@ class Executor:
         Raises ProgramError when it failed, after what had come was told.
         """
         with self._changed:
-            value = None if name is None else self._variables.get(name)
-            whole = self._transcript.text if name is None else "" if value is None else value.text
+            value = None if name is None else self.variables.get(name)
+            whole = self.transcript.text if name is None else "" if value is None else value.text
             is_done = value is not None and value.is_done
             if len(whole) <= told and not is_done:
                 self._raise_failure()
@@ -256,11 +242,11 @@ class Executor:
 
     def _promise(self, node: Node) -> Value | None:
         """The variable that a node will make; readers can wait for it from now on."""
-        if isinstance(node, SeparateReasoning) and node.name in self._variables and not self.is_streaming:
-            self._variables[node.name].has_thoughts = True
+        if isinstance(node, SeparateReasoning) and node.name in self.variables and not self.is_streaming:
+            self.variables[node.name].has_thoughts = True
         if not isinstance(node, Gen | Select | VarScopeBegin) or node.name is None:
             return None
-        value = self._variables[node.name] = Value()
+        value = self.variables[node.name] = Value()
         return value
 
     def _start(self) -> None:
@@ -316,7 +302,7 @@ class Executor:
             self.track.deeds.append(Deed(step.node, step.line, began, perf_counter(), value.text, value.meta))
 
     def _execute(self, step: Step) -> None:
-        transcript = self._transcript
+        transcript = self.transcript
         match step.node:
             case ConstantText(text=text):
                 self._say(text)
@@ -351,13 +337,13 @@ class Executor:
 
     def _say(self, text: str, value: Value | None = None, meta: object = None) -> None:
         with self._changed:
-            self._transcript.text += text
+            self.transcript.text += text
             if value is not None:
                 value.settle(text, meta)
             self._tell()
 
     def _generate(self, node: Gen, value: Value) -> None:
-        transcript = self._transcript
+        transcript = self.transcript
         sampling = self.sampling.overridden(node.options).stopped_by(transcript.template.stop_str)
         text: str | list[str]
         meta: Json | list[Json] = {}
@@ -370,7 +356,7 @@ class Executor:
                     self._tell()
             text, new = value.text, ""
         else:
-            ask = self.backend.generate if self._ahead is None else partial(self._ahead.generate, self.backend)
+            ask = self.backend.generate if self.ahead is None else partial(self.ahead.generate, self.backend)
             text, meta = ask(transcript, sampling)
             new = text if isinstance(text, str) else text[0]
         with self._changed:
@@ -380,13 +366,13 @@ class Executor:
 
     def _separate(self, kind: str | None, name: str) -> None:
         """Keep the thoughts of a variable apart from its answer, which alone stays in the text."""
-        value = self._variables[name]
+        value = self.variables[name]
         thoughts, answer = thinking_and_answer(value.text, kind)
         with self._changed:
             value.has_thoughts = False
             value.settle(answer, value.meta)
             self.set_var(f"{name}_reasoning_content", thoughts)
-            self._transcript.rewrite(self._transcript.turn_start, answer)
+            self.transcript.rewrite(self.transcript.turn_start, answer)
             self._tell()
 
     # Waiting.
