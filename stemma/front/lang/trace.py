@@ -1,9 +1,10 @@
 """Runs a program without a model, to see what it says: its graph, and the text that every run begins with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from typing import NoReturn
 
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.errors import StopTracing
@@ -76,46 +77,26 @@ class Recorder:
             children.append(child)
         return children
 
-    def sync(self) -> None:
-        """Nothing is under way."""
-
-    def end(self) -> None:
-        """Nothing is held."""
-
-    def error(self) -> BaseException | None:
-        return None
-
     def text(self) -> str:
         if self._stops_at_fork:
             raise StopTracing
         return ""
 
-    def messages(self) -> list[dict[str, object]]:
+    def _true(self, *_: object, **__: object) -> bool:
+        return True
+
+    def _none(self, *_: object, **__: object) -> None:
+        """Nothing is under way, computed or held."""
+
+    def _stop(self, *_: object, **__: object) -> NoReturn:
         raise StopTracing
-
-    def commit(self, size: int) -> None:
-        """Nothing is computed."""
-
-    def has(self, name: str | None) -> bool:
-        return True
-
-    def is_program(self) -> bool:
-        return True
-
-    def has_news(self, name: str | None, told: int) -> bool:
-        return True
-
-    def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
-        raise StopTracing
-
-    def wait(self, is_there: Callable[[], bool]) -> bool:
-        return True
 
     def call_when(self, call: Call) -> None:
         call.make()
 
-    def failure(self) -> Exception:
-        raise StopTracing
+    has = has_news = is_program = wait = _true
+    commit = sync = end = error = _none
+    messages = news = failure = _stop
 
     def prefix(self) -> str:
         """The text that stands before anything a run has to find out."""
