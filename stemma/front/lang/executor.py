@@ -61,7 +61,7 @@ class Value:
 @dataclass(frozen=True, slots=True)
 class Step:
     node: Node
-    value: Value | None  # what the node will have made
+    value: Value  # what the node will have made
     line: str
 
 
@@ -240,13 +240,13 @@ class Executor:
 
     # The worker's side.
 
-    def _promise(self, node: Node) -> Value | None:
-        """The variable that a node will make; readers can wait for it from now on."""
+    def _promise(self, node: Node) -> Value:
+        """What a node will make. If that has a name, readers can wait for it from now on."""
         if isinstance(node, SeparateReasoning) and node.name in self.variables and not self.is_streaming:
             self.variables[node.name].has_thoughts = True
-        if not isinstance(node, Gen | Select | VarScopeBegin) or node.name is None:
-            return None
-        value = self.variables[node.name] = Value()
+        value = Value()
+        if isinstance(node, Gen | Select | VarScopeBegin) and node.name is not None:
+            self.variables[node.name] = value
         return value
 
     def _start(self) -> None:
@@ -294,20 +294,20 @@ class Executor:
             if self._error is not None:  # it was stopped meanwhile
                 return
             self._is_asking = True
-        began, value = perf_counter(), step.value or Value()
+        began = perf_counter()
         try:
             self._execute(step)
         finally:
             self._is_asking = False
-            self.track.deeds.append(Deed(step.node, step.line, began, perf_counter(), value.text, value.meta))
+            self.track.deeds.append(Deed(step.node, step.line, began, perf_counter(), step.value.text, step.value.meta))
 
     def _execute(self, step: Step) -> None:
         transcript = self.transcript
         match step.node:
             case ConstantText(text=text):
-                self._say(text)
+                self._say(text, step.value)
             case Gen() as node:
-                self._generate(node, step.value or Value())
+                self._generate(node, step.value)
             case Select(choices=choices, temperature=temperature, method=method):
                 decision = self.backend.select(transcript, choices, temperature, method)
                 self._say(decision.decision, step.value, decision.meta_info)
@@ -315,15 +315,15 @@ class Executor:
                 if transcript.text:
                     self.backend.commit(transcript)
             case Image(image=image):
-                self._say(transcript.see(encoded_image(image)))
+                self._say(transcript.see(encoded_image(image)), step.value)
             case Video(path=path, num_frames=num_frames):
-                self._say(transcript.see(encoded_video(path, num_frames)))
+                self._say(transcript.see(encoded_video(path, num_frames)), step.value)
             case RoleBegin(role=role):
                 transcript.begin(role)
             case RoleEnd(role=role):
                 transcript.end(role)
             case VarScopeBegin(name=name):
-                self._scopes[name] = (len(transcript.text), step.value or Value())
+                self._scopes[name] = (len(transcript.text), step.value)
             case VarScopeEnd(name=name):
                 start, value = self._scopes.pop(name)
                 with self._changed:
@@ -335,11 +335,10 @@ class Executor:
             case other:
                 raise TypeError(f"{type(other).__name__} can be traced, but not run")
 
-    def _say(self, text: str, value: Value | None = None, meta: object = None) -> None:
+    def _say(self, text: str, value: Value, meta: object = None) -> None:
         with self._changed:
             self.transcript.text += text
-            if value is not None:
-                value.settle(text, meta)
+            value.settle(text, meta)
             self._tell()
 
     def _generate(self, node: Gen, value: Value) -> None:
