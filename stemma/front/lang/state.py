@@ -1,7 +1,7 @@
 """`s`: what a program writes to, and what it and its callers read."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from stemma.front.lang.errors import Misuse
@@ -59,14 +59,9 @@ class Speaker:
         """As `system`."""
         return self._turn("assistant", expr)
 
-    @contextmanager
-    def var_scope(self, name: str) -> Iterator[None]:
+    def var_scope(self, name: str) -> AbstractContextManager[None]:
         """All that is said inside becomes a variable."""
-        self.stream_executor.submit(VarScopeBegin(name))
-        try:
-            yield
-        finally:
-            self.stream_executor.submit(VarScopeEnd(name))
+        return self._within(VarScopeBegin, VarScopeEnd, name)
 
     def set_var(self, name: str, value: object) -> None:
         self.stream_executor.set_var(name, value)
@@ -85,17 +80,17 @@ class Speaker:
 
     def _turn(self, role: str, expr: Expr | None) -> Any:
         if expr is None:
-            return self._turn_context(role)
+            return self._within(RoleBegin, RoleEnd, role)
         self.stream_executor.submit(RoleBegin(role) + expr + RoleEnd(role))
         return None
 
     @contextmanager
-    def _turn_context(self, role: str) -> Iterator[None]:
-        self.stream_executor.submit(RoleBegin(role))
+    def _within(self, begin: Callable[[str], Node], end: Callable[[str], Node], name: str) -> Iterator[None]:
+        self.stream_executor.submit(begin(name))
         try:
             yield
         finally:
-            self.stream_executor.submit(RoleEnd(role))
+            self.stream_executor.submit(end(name))
 
 
 class ProgramState(Speaker):
