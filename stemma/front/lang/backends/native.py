@@ -61,7 +61,7 @@ class NativeBackend(BaseBackend):
         return self._door.server_info()
 
     def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
-        answer = self._door.generate(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling))
+        answer = self._door.generate(self._request(transcript, sampling))
         hear(transcript, len(transcript.text), answer[0] if isinstance(answer, list) else answer)
         if isinstance(answer, list):
             return [each["text"] for each in answer], [each["meta_info"] for each in answer]
@@ -69,7 +69,7 @@ class NativeBackend(BaseBackend):
 
     def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
         begin, told = len(transcript.text), 0
-        for answer in self._door.stream(self._prompt(transcript) | named(transcript, sampling) | _wishes(sampling)):
+        for answer in self._door.stream(self._request(transcript, sampling)):
             text, told = answer["text"][told:], len(answer["text"])
             if answer["meta_info"].get("finish_reason") is not None:
                 hear(transcript, begin, answer)
@@ -104,6 +104,17 @@ class NativeBackend(BaseBackend):
             output_token_logprobs=[meta["output_token_logprobs"] for meta in metas],
             unconditional_token_logprobs=alone,
         )
+
+    def _request(self, transcript: Transcript, sampling: Sampling) -> Json:
+        """A request, with an id by which it can be aborted; servers want several for several answers."""
+        transcript.request = uuid4().hex if sampling.n == 1 else None
+        named = {} if transcript.request is None else {"rid": transcript.request}
+        settings = {
+            "skip_special_tokens": global_config.skip_special_tokens_in_output,
+            "spaces_between_special_tokens": global_config.spaces_between_special_tokens_in_out,
+        }
+        wishes = {"sampling_params": sampling.native() | settings, **sampling.beside()}
+        return {**self._prompt(transcript), **named, **wishes}
 
     def _prompt(self, transcript: Transcript) -> Json:
         """The text, as a field of a request: as tokens once a model has said some of it."""
@@ -156,12 +167,6 @@ def last_entries(meta: Any, count: int) -> list[Entry]:
     return entries[len(entries) - count :]
 
 
-def named(transcript: Transcript, sampling: Sampling) -> Json:
-    """An id for the request, by which it can be aborted; servers want several for several answers."""
-    transcript.request = uuid4().hex if sampling.n == 1 else None
-    return {} if transcript.request is None else {"rid": transcript.request}
-
-
 def shown(transcript: Transcript) -> Json:
     """The field for the program's image. There can be one, as in SGLang."""
     if len(transcript.images) > 1:
@@ -178,11 +183,3 @@ def hear(transcript: Transcript, begin: int, answer: Any) -> None:
     if tokens:
         said = Said(begin, begin + len(answer["text"]), tokens, is_cut=isinstance(matched, str))
         transcript.said = (*transcript.said, said)
-
-
-def _wishes(sampling: Sampling) -> Json:
-    settings = {
-        "skip_special_tokens": global_config.skip_special_tokens_in_output,
-        "spaces_between_special_tokens": global_config.spaces_between_special_tokens_in_out,
-    }
-    return {"sampling_params": sampling.native() | settings, **sampling.beside()}

@@ -108,13 +108,11 @@ class OpenAI(BaseBackend):
         self._client.close()
 
     def _create(self, transcript: Transcript, sampling: Sampling, **options: Any) -> Any:
-        fields = {**sampling.openai(self._length_name()), **options, "model": self._model_name}
+        length_name = "max_completion_tokens" if self._model_name.startswith(("o1", "o3")) else "max_tokens"
+        fields = {**sampling.openai(length_name), **options, "model": self._model_name}
         if self.answers_turns:
             return self._client.chat.completions.create(messages=turns(transcript), **fields)
         return self._client.completions.create(prompt=transcript.text, **fields)
-
-    def _length_name(self) -> str:
-        return "max_completion_tokens" if self._model_name.startswith(("o1", "o3")) else "max_tokens"
 
 
 def Crusoe(
