@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stemma.core.base.errors import UnknownName
 
@@ -19,7 +19,7 @@ class ChatTemplate:
     default_system_prompt: str | None = None
     stop_str: tuple[str, ...] = ()
     pattern: str = ""  # of model paths, in lower case, that are written so
-    merges_system: bool = field(default=False)
+    merges_system: bool = False
     image_token: str = "<image>"
 
     def around(self, role: str, before: Sequence[Message]) -> Around:

@@ -58,9 +58,7 @@ class Recorder:
         self._variables[name] = content
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
-        value = Value()
-        value.content = self._variables[name]
-        return value
+        return Value(self._variables[name])
 
     def names(self) -> list[str]:
         return list(self._variables)
@@ -119,14 +117,12 @@ class Recorder:
 class TracedState(ProgramState):
     """The state of a program that was traced."""
 
-    def __init__(self, recorder: Recorder):
-        super().__init__(recorder)
-        self._recorder = recorder
+    stream_executor: Recorder
 
     @property
     def last_node(self) -> Node | None:
         """`last_node.print_graph_dfs()` shows it and all before it."""
-        return self._recorder.last_node
+        return self.stream_executor.last_node
 
 
 def traced_on() -> BaseBackend | None:
