@@ -214,15 +214,12 @@ class Executor:
 
     def has(self, name: str | None) -> bool:
         """Whether a variable is done. Without a name never: who waits for that is woken when all is."""
-        return name is not None and name in self.variables and self.variables[name].is_done
+        return self._heard(name).is_done
 
     def has_news(self, name: str | None, told: int) -> bool:
         """There is more than so many characters of the program, or of a variable. Unless it streams, all comes last."""
-        if not self.is_streaming:
-            return False
-        if name is None:
-            return len(self.transcript.text) > told
-        return name in self.variables and (len(self.variables[name].text) > told or self.variables[name].is_done)
+        heard = self._heard(name)
+        return self.is_streaming and (len(heard.text) > told or heard.is_done)
 
     def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
         """The text after so many characters, the meta_info so far, and whether that was all.
@@ -230,13 +227,15 @@ class Executor:
         Raises ProgramError when it failed, after what had come was told.
         """
         with self._changed:
-            value = None if name is None else self.variables.get(name)
-            whole = self.transcript.text if name is None else "" if value is None else value.text
-            is_done = value is not None and value.is_done
-            if len(whole) <= told and not is_done:
+            heard = self._heard(name)
+            if len(heard.text) <= told and not heard.is_done:
                 self._raise_failure()
-            is_over = is_done or (self._error is None and self._is_settled(of_program))
-            return whole[told:], None if value is None else value.meta, is_over
+            is_over = heard.is_done or (self._error is None and self._is_settled(of_program))
+            return heard.text[told:], heard.meta, is_over
+
+    def _heard(self, name: str | None) -> Value:
+        """A variable so far; the whole text as one that is never done."""
+        return Value(text=self.transcript.text) if name is None else self.variables.get(name) or Value()
 
     # The worker's side.
 
