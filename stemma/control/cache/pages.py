@@ -1,6 +1,5 @@
 """The pages of the KV cache that nobody uses."""
 
-from array import array
 from collections.abc import Iterable
 
 from stemma.core.base.errors import Bug
@@ -17,11 +16,11 @@ class PagePool:
         self.free = list(range(pages - 1, -1, -1))
         self._is_free = bytearray(b"\1") * pages
 
-    def take(self, count: int) -> "array[int] | None":
+    def take(self, count: int) -> list[int] | None:
         """All `count` pages, or None. Newest first: a page that was just freed may still be in the CPU's cache."""
         if count > len(self.free):
             return None
-        taken = array("i", [self.free.pop() for _ in range(count)])
+        taken = [self.free.pop() for _ in range(count)]
         for page in taken:
             self._is_free[page] = 0
         return taken

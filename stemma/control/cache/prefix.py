@@ -74,6 +74,12 @@ class PrefixCache:
         """Tokens for which the lease could have pages, were it to take all that can be had."""
         return lease.room + self.available * self.page_size
 
+    def make_ready(self, pages: int) -> None:
+        """Evict until so many pages are free, if it can be: one cut is cheaper than one for each page."""
+        short = min(pages - len(self.pool.free), self.evictable)
+        if short > 0:
+            self._evict(short)
+
     def extend(self, lease: Lease, tokens: int) -> tuple[int, ...] | None:
         """The pages that the lease lacks to hold `tokens` tokens, now its own. None, and none taken: out of pages."""
         if tokens <= lease.room:
@@ -86,7 +92,7 @@ class PrefixCache:
         pages = self.pool.take(missing)
         if pages is None:
             raise Bug(f"{missing} pages were counted as available and could not be had")
-        lease.pages += pages
+        lease.pages.extend(pages)
         lease.room += missing * self.page_size
         self.owed -= missing
         return tuple(pages)
@@ -109,6 +115,7 @@ class PrefixCache:
         if lease.ended:
             raise Bug(f"a lease of {len(lease.pages)} pages was released twice")
         lease.ended = True
+        self.publish(lease, tokens, landed)
         self.owed -= lease.most - len(lease.pages)
         del self.leases[lease]
         first = lease.published

@@ -52,8 +52,13 @@ class Admission:
             return
         self._promised = None
         # Whoever publishes a stretch next has this much to land; mostly these are few, and to look is cheap.
+        # Plain decodes publish nothing before they end.
         least = self._stretch - self._cache.page_size
-        coming = {self._coming(each) for each in self._seats.seated if len(each.tokens) - each.landed > least}
+        coming = {
+            self._coming(each)
+            for each in self._seats.seated
+            if not each.plain_lands and len(each.tokens) - each.landed > least
+        }
         passed = 0
         with closing(self._queue.in_order(self._cache)) as line:
             for sequence in line:

@@ -35,16 +35,6 @@ class Draft:
             self.news[span.row] = news
         self.is_masked |= bool(span.draws) and sequence.constraint is not None
 
-    def decode(self, sequence: Sequence) -> None:
-        """The same for one position that needs no page and no thought: Sequence.plain_plans."""
-        start = sequence.planned
-        sequence.planned = start + 1
-        sequence.known = start + 2
-        sequence.flying += 1
-        self.tokens -= 1
-        self.sequences.append(sequence)
-        self.spans += (sequence.row, start, 1, 1)
-
     def span(self, at: int) -> Span:
         return Span(*self.spans[4 * at : 4 * at + 4])
 

@@ -1,6 +1,5 @@
 """StepResult -> tokens, finishes, published pages."""
 
-from array import array
 from collections import deque
 from collections.abc import Mapping
 
@@ -48,14 +47,12 @@ class Ledger:
         tokens, sequences = unpack(result.tokens), draft.sequences
         if len(tokens) != len(sequences):
             raise Bug(f"step {result.step} planned {len(sequences)} rows, and {len(tokens)} came back")
-        chunks, ids, plain = [], [], array("i")
+        chunks, ids, plain = [], [], []
         for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if sequence.landed < sequence.plain_lands and token != NO_TOKEN and token not in sequence.stop_ids:
                 sequence.flying -= 1
-                landed = sequence.landed = sequence.landed + 1
-                sequence.tokens.append(token)
-                if landed >= sequence.held.border:
-                    self._cache.publish(sequence.held, sequence.tokens, landed)
+                sequence.landed += 1
+                sequence.tokens.append(token)  # its pages are published when it ends, all at once
                 ids.append(sequence.request.id)
                 plain.append(token)
             elif (chunk := self._look(sequence, draft.span(at), token, result.findings)) is not None:

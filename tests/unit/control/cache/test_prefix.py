@@ -205,6 +205,19 @@ def test_without_the_tree_nothing_is_found() -> None:
     assert len(cache.pool.free) == 8
 
 
+def test_pages_are_made_ready_as_far_as_they_can_be() -> None:
+    cache, tokens = cache_of(pages=4), array("i", range(8))
+    cache.release(lease_of(cache, tokens), tokens, 8)
+    cache.make_ready(2)
+    assert len(cache.pool.free) == 2 and cache.match(tokens, "", 8).tokens == 4
+    cache.make_ready(1)
+    assert len(cache.pool.free) == 2
+    lease_of(cache, tokens[:4])
+    cache.make_ready(9)  # two are leased now
+    assert len(cache.pool.free) == 2 and cache.match(tokens, "", 8).tokens == 4
+    cache.check()
+
+
 def test_check_sees_a_lost_page() -> None:
     cache = cache_of()
     assert cache.pool.take(1) is not None

@@ -270,6 +270,19 @@ def test_whoever_waits_for_a_leader_that_goes_computes_itself() -> None:
     assert len(harness.outcomes["follower"].tokens) == 3
 
 
+def test_nobody_waits_for_what_a_decode_says() -> None:
+    harness = Harness(page_size=32, pages=40, context=400)  # found when it ends
+    harness.add(request("a", range(30), 200, ignore_eos=True))
+    for _ in range(50):
+        harness.turn()
+    told = harness.outcomes["a"].tokens
+    harness.add(request("b", [*range(30), *told, 1], 100, ignore_eos=True))
+    harness.turn()
+    assert harness.scheduler.stats().running == 2
+    harness.run()
+    assert harness.outcomes["b"].usages[-1].cached == 0
+
+
 def test_flush_forgets_only_when_idle() -> None:
     harness = Harness(page_size=4)
     harness.add(request("a", range(9), 3))
