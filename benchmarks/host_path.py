@@ -15,6 +15,7 @@ ends are spread evenly, so that most steps of many rows seat somebody.
 - rest: of the loop itself
 """
 
+import gc
 import sys
 import tempfile
 import time
@@ -168,6 +169,8 @@ def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
     loop = EngineLoop(scheduler, LocalExecutor(Device(folder, rows, cache, watch).step, 1), inbox, outbox, pace, 1)
     front = Front(address, rows)
     took: list[dict[str, float]] = []
+    gc.collect()
+    gc.freeze()  # as the engine's process does
     with (
         patch.object(inbox, "drain", watch.times("receive", inbox.drain)),
         patch.object(scheduler, "plan", watch.times("plan", scheduler.plan)),

@@ -16,12 +16,14 @@ class Outbox:
     def __init__(self, channel: EngineChannel):
         self._channel = channel
         self._front_of: dict[str, int] = {}
+        self._waiting: dict[int, int] = {}  # how many requests of each front, if any
 
     def expect(self, id: str, front: int) -> bool:
         """False: the id is taken by a request that has not ended."""
         if id in self._front_of:
             return False
         self._front_of[id] = front
+        self._waiting[front] = self._waiting.get(front, 0) + 1
         return True
 
     def reply(self, front: int, message: FromEngine) -> None:
@@ -32,17 +34,25 @@ class Outbox:
 
         Returns the requests that nobody will read any more: those of fronts that are gone or too far behind.
         """
-        fronts = set(map(self._front_of.__getitem__, said.ids))
-        fronts.update(self._front_of[chunk.id] for chunk in said.chunks)
+        fronts = set(self._waiting)
+        if len(fronts) > 1:
+            fronts = set(map(self._front_of.__getitem__, said.ids))
+            fronts.update(self._front_of[chunk.id] for chunk in said.chunks)
         parts = [(front, said if len(fronts) == 1 else self._part(said, front)) for front in sorted(fronts)]
         for chunk in said.chunks:
             if chunk.finish is not None:
-                del self._front_of[chunk.id]
+                self._forget(chunk.id)
         unread: list[str] = []
         for front, mine in parts:
             if not self._channel.send(front, mine):
                 unread += [id for id, owner in self._front_of.items() if owner == front]
         return unread
+
+    def _forget(self, id: str) -> None:
+        front = self._front_of.pop(id)
+        self._waiting[front] -= 1
+        if not self._waiting[front]:
+            del self._waiting[front]
 
     def _part(self, said: Chunks, front: int) -> Chunks:
         mine = [self._front_of[id] == front for id in said.ids]

@@ -16,6 +16,7 @@ from stemma.core.types.control import FromEngine, ToEngine
 from stemma.core.wire.codec import decode_from_engine, decode_to_engine, encode
 
 MAX_UNREAD = 100_000  # messages that a front may be behind before its requests are given up
+MORE = zmq.SNDMORE | zmq.NOBLOCK
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class ZmqEngineChannel:
 
     def send(self, front: int, message: FromEngine) -> bool:
         try:
-            self._socket.send_multipart([b"front-%d" % front, encode(message)], zmq.NOBLOCK)
+            self._socket.send(b"front-%d" % front, MORE)
+            self._socket.send(encode(message), zmq.NOBLOCK)
         except zmq.ZMQError as error:
             log.warning("front %d cannot be reached: %s", front, error)
             return False

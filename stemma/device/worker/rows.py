@@ -49,6 +49,7 @@ class RowTable:
         self.known_R, self.paged_R, self.prompt_R = np.zeros((3, rows), np.int64)
         columns = self.tokens_RC, self.pages_RP, self.known_R, self.paged_R, self.prompt_R
         self.tables = Tables(page_size, *map(torch.from_numpy, columns))
+        self._pages, self._paged = memoryview(self.pages_RP), memoryview(self.paged_R)  # quicker for single numbers
         self.vocab_size = vocab_size
         self._rows: dict[int, Row] = {}
 
@@ -88,9 +89,10 @@ class RowTable:
         self._append(row, seat.pages)
 
     def _append(self, row: int, pages: tuple[int, ...]) -> None:
-        begin = self.paged_R[row]
-        self.pages_RP[row, begin : begin + len(pages)] = pages
-        self.paged_R[row] += len(pages)
+        begin = self._paged[row]
+        for at, page in enumerate(pages, begin):
+            self._pages[row, at] = page
+        self._paged[row] = begin + len(pages)
 
     def _write(self, row: int, start: int, packed: bytes) -> None:
         tokens = np.frombuffer(packed, "<i4")
