@@ -49,7 +49,7 @@ class RowTable:
         self.known_R, self.paged_R, self.prompt_R = np.zeros((3, rows), np.int64)
         columns = self.tokens_RC, self.pages_RP, self.known_R, self.paged_R, self.prompt_R
         self.tables = Tables(page_size, *map(torch.from_numpy, columns))
-        self._pages, self._paged = memoryview(self.pages_RP), memoryview(self.paged_R)  # quicker for single numbers
+        self._pages, self._paged = self.pages_RP.data, self.paged_R.data  # quicker for single numbers
         self.vocab_size = vocab_size
         self._rows: dict[int, Row] = {}
 
