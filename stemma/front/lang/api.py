@@ -45,6 +45,8 @@ def function(func: Callable[..., Any] | None = None, num_api_spec_tokens: int | 
     if func is None:
         return partial(function, num_api_spec_tokens=num_api_spec_tokens)
     if inspect.iscoroutinefunction(func):
+        if num_api_spec_tokens is not None:
+            raise Misuse("num_api_spec_tokens is for programs that are no `async def`")
         return AsyncFunction(func)
     return SglFunction(func, num_api_spec_tokens)
 

@@ -87,3 +87,11 @@ def test_branches_ask_for_themselves_and_what_does_not_go_with_it_is_refused() -
         state["many"]
     with pytest.raises(Misuse, match="cannot be streamed"):
         card.run(backend=backend, stream=True)
+
+
+def test_an_asynchronous_program_does_not_ask_ahead() -> None:
+    async def program(s: Any) -> None:
+        await s.gen("x")
+
+    with pytest.raises(Misuse, match="no `async def`"):
+        sgl.function(num_api_spec_tokens=64)(program)
