@@ -142,7 +142,7 @@ def test_a_variable_that_never_comes_is_an_error() -> None:
 
 
 def test_with_brackets_too() -> None:
-    @sgl.function(num_api_spec_tokens=16)
+    @sgl.function()
     async def program(s: Any) -> None:
         s += "Q" + sgl.gen("x")
 
