@@ -76,7 +76,8 @@ class Nothing:
 
 
 def sample(logits_SV: Tensor, asks_SB: Tensor) -> Drawn:
-    return Drawn(torch.zeros(len(logits_SV), dtype=torch.int64), torch.ones(len(logits_SV), dtype=torch.bool))
+    fine_S = torch.ones(len(logits_SV), dtype=torch.bool)
+    return Drawn(torch.zeros(len(logits_SV), dtype=torch.int64), fine_S, ~fine_S)
 
 
 def worker_of(rows: int) -> AcceleratedWorker:
