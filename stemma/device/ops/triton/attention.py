@@ -16,6 +16,8 @@ group), B keys of a block, R rows that sit, X programs, W tiles, S states (of a 
 import triton
 import triton.language as tl
 
+from stemma.device.ops.triton.launch import follow
+
 LOWEST = tl.constexpr(-3.0e38)  # stands for the maximum of no scores: finite, so that differences are numbers
 
 
@@ -85,9 +87,7 @@ def attend(
     IS_INT8: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Every program walks through its pairs of a head and a tile, head by head."""
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     program = programs_X4 + 4 * tl.program_id(0)
     num_tiles = tl.load(counts)
     for pair in tl.range(tl.load(program), tl.load(program + 1), disable_licm=True):

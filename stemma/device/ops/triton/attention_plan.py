@@ -94,21 +94,17 @@ def _lay_rows(
     return tl.cumsum(tiles_R), tl.sum(tiles_R), tl.sum(needs_R)
 
 
-@triton.jit(do_not_specialize=["num_rows"])
-def lay_out(
-    spans_R3, shared_R, rows_R8, counts, tiles_W8, programs_X4, tokens_T3, num_rows, programs, states,
-    N: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr, B: tl.constexpr,
-    LEAST: tl.constexpr, PER_OCTAVE: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr, PROGRAMS: tl.constexpr,
-    MOST_QUERIES: tl.constexpr,
+@triton.jit
+def _lay_tiles(
+    spans_R3, rows_R8, tiles_W8, tokens_T3, end_R, num_tiles, kept, num_rows, states, N: tl.constexpr,
+    QUERIES: tl.constexpr, WINDOW: tl.constexpr, B: tl.constexpr, LEAST: tl.constexpr, PER_OCTAVE: tl.constexpr,
+    TILES: tl.constexpr, MOST_QUERIES: tl.constexpr,
 ):  # fmt: skip
-    """Cut every row into tiles of QUERIES, and all blocks of all tiles and heads into equal shares.
+    """The record of every tile, and of the tokens whose states are kept. All blocks of one head come back.
 
-    A row that computes nothing has no tile. A tile of several splits keeps their states if there is room for them, the
-    first ones first, so that programs can share it; else one program looks at it.
+    A tile of several splits keeps their states if there is room for them, the first ones first, so that programs can
+    share it; else one program looks at it.
     """
-    end_R, num_tiles, kept = _lay_rows(
-        spans_R3, shared_R, rows_R8, num_rows, states, N, QUERIES, LEAST, PER_OCTAVE, ROWS, TILES // 4
-    )
     blocks = 0
     for first in range(0, num_tiles, TILES):
         tile_W = first + tl.arange(0, TILES)
@@ -153,9 +149,14 @@ def lay_out(
         tl.store(token_WQ + 2, tl.broadcast_to((low_W + splits_W)[:, None], zero_WQ.shape), mask=is_kept_WQ)
         blocks += tl.sum(blocks_W)
         kept += tl.sum(needs_W)
-    tl.store(counts, num_tiles)
-    tl.store(counts + 1, blocks)
-    tl.debug_barrier()
+    return blocks
+
+
+@triton.jit
+def _share_out(
+    programs_X4, tiles_W8, num_tiles, blocks, programs, K: tl.constexpr, TILES: tl.constexpr, PROGRAMS: tl.constexpr
+):
+    """All blocks of all tiles and heads, in equal shares."""
     program_X = tl.arange(0, PROGRAMS)
     share, rest = blocks * K // programs, blocks * K % programs
     low_X = program_X * share + tl.minimum(program_X, rest)
@@ -181,3 +182,27 @@ def _pair_of(block_X, tiles_W8, num_tiles, blocks, TILES: tl.constexpr):
         before_W = tl.load(tiles_W8 + 8 * tile_W + 6, mask=tile_W < num_tiles, other=1 << 30)
         found_X += tl.sum((before_W[None, :] <= rest_X[:, None]).to(tl.int32), 1)
     return head_X * num_tiles + found_X
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def lay_out(
+    spans_R3, shared_R, rows_R8, counts, tiles_W8, programs_X4, tokens_T3, num_rows, programs, states,
+    N: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr, B: tl.constexpr,
+    LEAST: tl.constexpr, PER_OCTAVE: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr, PROGRAMS: tl.constexpr,
+    MOST_QUERIES: tl.constexpr,
+):  # fmt: skip
+    """Cut every row into tiles of QUERIES, and what they look at into a share for each program.
+
+    A row that computes nothing has no tile.
+    """
+    end_R, num_tiles, kept = _lay_rows(
+        spans_R3, shared_R, rows_R8, num_rows, states, N, QUERIES, LEAST, PER_OCTAVE, ROWS, TILES // 4
+    )
+    blocks = _lay_tiles(
+        spans_R3, rows_R8, tiles_W8, tokens_T3, end_R, num_tiles, kept, num_rows, states,
+        N, QUERIES, WINDOW, B, LEAST, PER_OCTAVE, TILES, MOST_QUERIES,
+    )  # fmt: skip
+    tl.store(counts, num_tiles)
+    tl.store(counts + 1, blocks)
+    tl.debug_barrier()
+    _share_out(programs_X4, tiles_W8, num_tiles, blocks, programs, K, TILES, PROGRAMS)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stemma.device.ops.reference.experts import Choice
 from stemma.device.ops.triton.gated import gated
-from stemma.device.ops.triton.launch import early, stages
+from stemma.device.ops.triton.launch import early, follow, stages
 from stemma.device.ops.triton.linear import SHAPES, round_of
 
 _BLOCK = 1024
@@ -25,9 +25,7 @@ def _route(
     experts_TK, weights_TK, logits_TE, E: tl.constexpr, K: tl.constexpr, UP: tl.constexpr, KUP: tl.constexpr,
     NORMED: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     row = tl.program_id(0).to(tl.int64)
     e = tl.arange(0, UP)
     k = tl.arange(0, KUP)
@@ -51,9 +49,7 @@ def _route(
 @triton.jit(do_not_specialize=["P"])
 def _sort(order_P, first_E, count_E, experts_P, P, BLOCK: tl.constexpr, EARLY: tl.constexpr):
     """A program for each expert; pairs of one expert keep their order."""
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     expert = tl.program_id(0)
     first = 0
     count = 0
@@ -79,9 +75,7 @@ def _grouped(
     OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Rows of one expert; `SHARED` pairs read the same row of x."""
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     whole: tl.constexpr = I % DEPTH == 0
     e = tl.arange(0, UP)
     block = tl.program_id(1)
@@ -107,9 +101,7 @@ def _grouped(
 
 @triton.jit
 def _combine(out_TD, answers_PD, weights_P, D: tl.constexpr, K: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     row = tl.program_id(0).to(tl.int64)
     d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 
 _BLOCK = 1024
 
@@ -29,9 +29,7 @@ def acted(gate, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def _gated(out_TI, gate_up_TJ, I: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     gate_up = gate_up_TJ + row * 2 * I + i

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 
 _HEADS = 4  # of a program
 
@@ -45,9 +45,7 @@ def _norm_rotate(
         first = (x >= QUERIES).to(tl.int32) * H
         weight = tl.load(weight_2H + first[:, None] + h[None, :], mask=inside, other=0)
         other_weight = tl.load(weight_2H + first[:, None] + swapped[None, :], mask=inside, other=0)
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     pair = tl.load(positions_T + row) * R + h % R
     cos = tl.load(cos_PR + pair, mask=h < 2 * R, other=0)
     sin = tl.load(sin_PR + pair, mask=h < 2 * R, other=0)

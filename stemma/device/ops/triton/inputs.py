@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stemma.device.ops.inputs import Inputs, Ints, Reader, Tables
 from stemma.device.ops.reference.inputs import TorchReader, checked, drawn_places
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 
 _BLOCK = 256
 
@@ -21,9 +21,7 @@ def _inputs(
     tokens_T, positions_T, slots_T, columns_3N, tokens_RC, pages_RP, rows, tokens,
     C: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     t = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     # Whose token it is: the last row that begins at or before it.
     low = tl.zeros((BLOCK,), tl.int32)

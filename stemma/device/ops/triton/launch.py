@@ -7,6 +7,8 @@ and whoever caught the launch can compile it (benchmarks/gpu/compiled.py).
 from functools import cache
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 EARLY_CAPABILITY = (9, 0)  # from here on a kernel may be scheduled before the one ahead of it has ended
@@ -17,11 +19,19 @@ AMD_STAGES = 2
 def early(x: Tensor) -> dict[str, bool]:
     """Arguments of a launch: whether it may begin while the kernel before it ends (programmatic dependent launch).
 
-    Then EARLY is True, and the kernel must call `gdc_wait` before it reads what others wrote.
+    Such a kernel calls `follow` before it reads what others wrote.
     """
     if x.device.type == "meta" or (x.device.type == "cuda" and _is_early(x.device)):
         return {"EARLY": True, "launch_pdl": True}
     return {"EARLY": False}
+
+
+@triton.jit
+def follow(EARLY: tl.constexpr):
+    """Let the next kernel begin, and wait for the end of the one before."""
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
 
 
 def stages(x: Tensor, most: int) -> int:

@@ -21,7 +21,7 @@ from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div, round_up
 from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.triton.gated import acted
-from stemma.device.ops.triton.launch import early, stages
+from stemma.device.ops.triton.launch import early, follow, stages
 
 # Both are part of the order of summation: not what a device has, but what it is at least worth to a Hopper GPU.
 _PROGRAMS = 264  # two for each of 132 multiprocessors
@@ -104,9 +104,7 @@ def _product(
     inside_T = (t < T)[None, :]
     weight = weight_OI + o.to(tl.int64)[:, None] * STRIDE + d[None, :]
     x = x_TI + t.to(tl.int64)[None, :] * x_stride + d[:, None]
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     total = tl.zeros((OUTPUTS, ROWS), tl.float32)
     if APART:
         chunk = tl.program_id(1)

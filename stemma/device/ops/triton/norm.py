@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 
 
 @triton.jit
@@ -19,9 +19,7 @@ def _add_rms_norm(
     d = tl.arange(0, BLOCK)
     inside = d < D
     weight = tl.load(weight_D + d, mask=inside, other=0)
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     x = tl.load(x_TD + row + d, mask=inside, other=0)
     if skip_TD is not None:
         skip = tl.load(skip_TD + row + d, mask=inside, other=0)

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from stemma.device.ops.matrix import Matrix
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 from stemma.device.ops.triton.linear import plain
 
 _BLOCK = 1024
@@ -16,9 +16,7 @@ _BLOCK = 1024
 
 @triton.jit
 def _rows(out_SD, table_XD, places_S, stride, D: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     place = tl.program_id(0).to(tl.int64)
     d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     source = tl.load(places_S + place).to(tl.int64) * stride

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from stemma.device.ops.cpu.sampling import ASK, Drawn
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 from stemma.device.ops.triton.noise import exponentials, weight, words
 
 _PART = 2048
@@ -94,9 +94,7 @@ def _process(
     logits_SV, asks_SB, largest_SP, best_SP, finite_SP,
     V: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, OUTPUT: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     part = tl.program_id(0)
     row = tl.program_id(1).to(tl.int64)
     v = part * PART + tl.arange(0, PART)
@@ -134,9 +132,7 @@ def _weigh(
     V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, GROUP: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     part = tl.program_id(0)
     row = tl.program_id(1).to(tl.int64)
     largest, _, is_fine = _largest(largest_SP, finite_SP, row, tl.arange(0, PARTS), P)
@@ -208,9 +204,7 @@ def _settle(
     V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, COUNT: tl.constexpr, TOPS: tl.constexpr,
     NUCLEUS: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     row = tl.program_id(0).to(tl.int64)
     p = tl.arange(0, PARTS)
     _largest_logit, part, is_fine = _largest(largest_SP, finite_SP, row, p, P)

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from stemma.device.ops.cpu.sampling import WANT, Scores
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, follow
 from stemma.device.ops.triton.noise import minus_log, weight
 
 _PART = 2048
@@ -40,9 +40,7 @@ def _score_parts(
     logits_SV, wants_WB, largest_WP, mass_WP, keys_WPK, K,
     V: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     part = tl.program_id(0)
     place = tl.program_id(1).to(tl.int64)
     v = part * PART + tl.arange(0, PART)
@@ -63,9 +61,7 @@ def _score_rows(
     logprob_W, top_ids_WK, top_WK, chosen_WC, logits_SV, tokens_S, wants_WB, largest_WP, mass_WP, keys_WPK, K, C,
     V: tl.constexpr, P: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
+    follow(EARLY)
     place = tl.program_id(0).to(tl.int64)
     p = tl.arange(0, PARTS)
     row = _wanted(wants_WB, place, _ROW, tl.int64)
