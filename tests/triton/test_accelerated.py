@@ -167,6 +167,26 @@ def test_a_fault_is_of_its_row_alone(folder: Path) -> None:
     assert tokens_of(found)[1] == -1
 
 
+def test_a_row_that_may_draw_nothing_is_told_so(folder: Path) -> None:
+    worker = AcceleratedWorker(config_of(folder, TRITON))
+    plan = msgspec.structs.replace(seated(2), is_masked=True)
+    found = worker.step(plan, lambda: Masks(rows=(1,), words=bytes(4 * -(-VOCAB_SIZE // 32))))
+    assert list(found.findings) == [1]
+    assert "every token is banned at position 6" in (found.findings[1].fault or "")
+    assert tokens_of(found)[0] >= 0 and tokens_of(found)[1] == -1
+
+
+def test_attention_may_plan_on_the_host(folder: Path) -> None:
+    """As libraries do: no step is a graph then. Plain torch stands for them."""
+    config = config_of(folder, Body("triton", "reference"))
+    device = msgspec.structs.replace(config.device, platform="cuda", device="cuda:0", graphs=False)
+    worker = AcceleratedWorker(msgspec.structs.replace(config, device=device))
+    judge = Worker(config_of(folder, BODIES[0]))
+    for plan in (seated(3), decodes(1, [0, 1, 2]), decodes(2, [1])):
+        assert worker.step(plan).tokens == judge.step(plan).tokens, plan.step
+    assert not worker.captured
+
+
 def test_more_changes_than_fit_into_the_one_copy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "MOST_CHANGES", 4)
     worker, judge = AcceleratedWorker(config_of(folder, TRITON)), Worker(config_of(folder, BODIES[0]))

@@ -207,11 +207,11 @@ def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: KVType) -> tupl
 
 
 def _accelerated_kernels(ask: Ask, place: Place) -> tuple[Kernels, str]:
-    *_, compiled, torch = get_args(Kernels)
+    *_, compiled, _ = get_args(Kernels)
     if "int8" in (ask.kv_cache_dtype, ask.quantization) or ask.quantization == "int4":
         raise ConfigError(f"quantization and kv_cache_dtype: {place} is served in 16 and 32 bits; take --device cpu")
-    if ask.kernels not in (None, compiled, torch):
-        raise ConfigError(f"kernels: {ask.kernels} are a processor's, and {place} is none; take {compiled} or {torch}")
+    if ask.kernels not in (None, compiled):
+        raise ConfigError(f"kernels: {ask.kernels} are a processor's, and {place} is none; take {compiled}")
     return (ask.kernels, ASKED) if ask.kernels else (compiled, "compiled at start, for what was found")
 
 
@@ -227,10 +227,10 @@ def _attention(ask: Ask, machine: Machine, kernels: Kernels) -> tuple[Attention,
     is_native, is_plain = kernels in get_args(NativeKernels), kernels == get_args(Kernels)[-1]
     fitting = native if is_native else torch if is_plain else compiled
     asked = ask.attention_backend
-    if asked in (None, fitting, torch):
+    if asked in (None, fitting) or (asked == torch and fitting != compiled):
         return (asked, ASKED) if asked else (fitting, "as the other kernels")
     if asked not in LIBRARIES or fitting != compiled:
-        own = "native" if asked == native else "an accelerator's"
+        own = {native: "native", torch: "a processor's"}.get(asked, "an accelerator's")
         raise ConfigError(f"attention_backend: {asked} needs {own} kernels, and these are {kernels}; take {fitting}")
     if asked not in machine.attention:
         raise ConfigError(f"attention_backend: {asked} needs {LIBRARIES[asked]}, not installed here; take {fitting}")

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemma.core.base.errors import ConfigError
 from stemma.core.config.buckets import bucket_of, decode_buckets, prefill_buckets, row_classes
 from stemma.core.config.engine import EngineConfig
 from stemma.core.types.step import NO_TOKEN, Masks, StepPlan, StepResult
-from stemma.device.attention.backend import ATTENTION, CapturedAttention
+from stemma.device.attention.backend import ATTENTION, AttentionPlan, CapturedAttention, Spans
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.batch import ForwardBatch
 from stemma.device.models.registry import load_model
@@ -34,7 +33,7 @@ from stemma.device.platforms.cuda import CudaPlatform
 from stemma.device.platforms.platform import Platform
 from stemma.device.worker.asks import Asks
 from stemma.device.worker.device_rows import DeviceRows
-from stemma.device.worker.flight import Flight, Scored
+from stemma.device.worker.flight import ALL_BANNED, Flight, Scored
 from stemma.device.worker.graphs import Graphs, Key
 from stemma.device.worker.inputs import scored_places
 from stemma.device.worker.rows import RowTable
@@ -78,11 +77,8 @@ class AcceleratedWorker:
         self._graphs = Graphs(platform, device.graphs)
         with torch.inference_mode(), platform.device:
             pool = KVPool(spec, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
-            attention = ATTENTION[device.attention](spec, pool, device.kernels)
-            if not isinstance(attention, CapturedAttention):
-                raise ConfigError(f"attention_backend: {device.attention} needs the host in every step; take another")
-            self._attention: CapturedAttention = attention
-            self._model = load_model(config, attention, progress)
+            self._attention = ATTENTION[device.attention](spec, pool, device.kernels)
+            self._model = load_model(config, self._attention, progress)
             self._taken_ND = torch.zeros(most, spec.hidden, dtype=getattr(torch, device.dtype))
             self._every_N = torch.arange(most)
 
@@ -116,7 +112,7 @@ class AcceleratedWorker:
             if size.is_graph:
                 self._graphs.run(("forward", *size[:2]), partial(self._forward, size))
             elif size.rows:
-                hidden_TD = self._forward(size)()
+                hidden_TD = self._forward(size, plan.spans)()
                 if is_scored:
                     self._score_prompts(plan, flight, hidden_TD)
             if not plan.is_masked:
@@ -127,7 +123,7 @@ class AcceleratedWorker:
         """Steps of one token for each row have a graph for each number of rows; others, if they are small."""
         count, tokens = len(spans_N4), int(spans_N4[:, 2].sum())
         rows = bucket_of(self._decodes, count) or 0
-        if not count or is_scored:
+        if not count or is_scored or not isinstance(self._attention, CapturedAttention):
             return _Size(rows if count else 0, tokens, False)
         if tokens == count:
             return _Size(rows, rows, True)
@@ -146,24 +142,39 @@ class AcceleratedWorker:
         fill(draft, flight.spans_N4, self._tables.nobody, target_N, asks_N, self._asks.idle)
         self._rows.known_R[row_N[is_drawn_N]] = end_N[is_drawn_N] + 1
 
-    def _forward(self, size: _Size) -> Callable[[], Tensor]:
-        """The work from a copied sheet to what draws look at. Hidden states of all tokens [T, D] come back."""
+    def _forward(self, size: _Size, spans: bytes = b"") -> Callable[[], Tensor]:
+        """The work from a copied sheet to what draws look at. Hidden states of all tokens [T, D] come back.
+
+        Attention that plans on the host does so here, for these spans and no others.
+        """
         told = sheet(self._staging.words, size.rows)
         device = told.asked_N.device
         out_3T = torch.empty(3, size.tokens, dtype=torch.int64, device=device)
-        plan = self._attention.static_plan(size.rows, size.tokens, self._tables.tables.pages_RP)
+        plan, lay_out = self._planned(size, told.spans_N3, spans)
         tokens_T, positions_T, slots_T = out_3T.unbind()
         batch = ForwardBatch(tokens_T, positions_T, slots_T, plan)
 
         def work() -> Tensor:
             self._ops.fill_inputs(out_3T, told.columns_3N, self._tables.tables)
-            plan.spans_R3.copy_(told.spans_N3)
-            self._attention.lay_out(plan)
+            lay_out()
             hidden_TD = self._model.forward(batch)
             torch.index_select(hidden_TD, 0, told.asked_N, out=self._taken_ND[: size.rows])
             return hidden_TD
 
         return work
+
+    def _planned(self, size: _Size, spans_N3: Tensor, spans: bytes) -> tuple[AttentionPlan, Callable[[], None]]:
+        """Who looks at what, and what works it out on the device from the spans that it is told."""
+        attention = self._attention
+        if not isinstance(attention, CapturedAttention):
+            return attention.plan(Spans(spans, self._rows.pages_RP)), lambda: None
+        plan = attention.static_plan(size.rows, size.tokens, self._tables.tables.pages_RP)
+
+        def lay_out() -> None:
+            plan.spans_R3.copy_(spans_N3)
+            attention.lay_out(plan)
+
+        return plan, lay_out
 
     def _sample(self, flight: Flight, masks: Masks) -> None:
         with torch.inference_mode():
@@ -207,7 +218,7 @@ class AcceleratedWorker:
             drawn = self._ops.sample(logits_NV, told.asks_NB)
             tokens_N = drawn.tokens_S.to(torch.int32)
             self._tables.memory.scatter_(0, told.target_N, tokens_N)
-            found_N.copy_(tokens_N.masked_fill(~drawn.finite_S, NO_TOKEN))
+            found_N.copy_(tokens_N.masked_fill(~drawn.finite_S, NO_TOKEN).masked_fill(drawn.banned_S, ALL_BANNED))
             return logits_NV, drawn
 
         return work

@@ -15,8 +15,10 @@ from stemma.core.types.step import NO_TOKEN, Findings, Masks, StepResult
 from stemma.device.ops.cpu.sampling import Records, Scores
 from stemma.device.ops.inputs import Ints
 from stemma.device.worker.logprobs import Score
-from stemma.device.worker.pending import as_logprob
+from stemma.device.worker.pending import BANNED, NOT_FINITE, as_logprob
 from stemma.device.worker.staging import Slot
+
+ALL_BANNED = NO_TOKEN - 1  # comes back in place of a token where none was left to draw
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,20 +80,15 @@ class Flight:
                 for row, logprob in scored.logprobs():
                     own.setdefault(row, ([], []))[place].append(logprob)
         findings = {row: Findings(tuple(drawn), tuple(prompt)) for row, (drawn, prompt) in own.items()}
-        for part in ((draws_N != 0) & (found_N == NO_TOKEN)).nonzero()[0]:
-            findings[int(row_N[part])] = _fault(int(start_N[part] + count_N[part]))
+        for part in ((draws_N != 0) & (found_N < 0)).nonzero()[0]:
+            why = BANNED if found_N[part] == ALL_BANNED else NOT_FINITE
+            findings[int(row_N[part])] = Findings(fault=why.format(start_N[part] + count_N[part]))
+            tokens_N[part] = NO_TOKEN
         for scored in self.prompts:  # of two faults the earlier position's is told
             for row, position in scored.faults():
-                findings[row] = _fault(position)
+                findings[row] = Findings(fault=NOT_FINITE.format(position))
                 tokens_N[row_N == row] = NO_TOKEN
         seconds = time.perf_counter() - self.began
         return StepResult(
             step=self.step, tokens=tokens_N.tobytes(), findings=findings, seconds=seconds, computed=int(count_N.sum())
         )
-
-
-def _fault(position: int) -> Findings:
-    return Findings(
-        fault=f"the logits of the token at position {position} are not finite: a weight is damaged, or the model "
-        "overflows this dtype; try float32"
-    )

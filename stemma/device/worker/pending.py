@@ -13,11 +13,11 @@ from stemma.core.types.step import NO_TOKEN, Findings
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.sampler import Verdict
 
-_NOT_FINITE = (
+NOT_FINITE = (
     "the logits of the token at position {} are not finite: a weight is damaged, or the model overflows this dtype; "
     "try float32"
 )
-_BANNED = (
+BANNED = (
     "every token is banned at position {}: what the grammar allows there are stop tokens that min_new_tokens bans, "
     "or nothing; lower min_new_tokens, or widen the grammar"
 )
@@ -64,7 +64,7 @@ def _faults(verdict: Verdict) -> Iterator[tuple[int, int, str]]:
         for at in reversed((~verdict.finite_S).nonzero().flatten().tolist()):
             part, row, position = (int(column_S[at]) for column_S in verdict.places[:3])
             is_banned = verdict.banned_S is not None and bool(verdict.banned_S[at])
-            yield part, row, (_BANNED if is_banned else _NOT_FINITE).format(position)
+            yield part, row, (BANNED if is_banned else NOT_FINITE).format(position)
 
 
 def as_logprob(token: int, score: Score) -> Logprob:

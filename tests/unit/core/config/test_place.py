@@ -94,7 +94,12 @@ def test_why_not() -> None:
         ({"device": "cuda:1"}, "no accelerator 1 was found"),
         ({"quantization": "int4"}, "take --device cpu"),
         ({"kv_cache_dtype": "int8"}, "take --device cpu"),
-        ({"kernels": "avx2"}, "avx2 are a processor's, and cuda:0 is none; take triton or reference"),
+        ({"kernels": "avx2"}, "avx2 are a processor's, and cuda:0 is none; take triton"),
+        ({"kernels": "reference"}, "reference are a processor's, and cuda:0 is none; take triton"),
+        (
+            {"attention_backend": "reference"},
+            "reference needs a processor's kernels",
+        ),
         ({"attention_backend": "paged"}, "paged needs native kernels, and these are triton; take triton"),
     ],
 )
