@@ -40,6 +40,13 @@ def test_a_port_in_use_is_one_clear_error() -> None:
         listen(on("no-such-host.invalid", port))
 
 
+def test_a_short_answer_does_not_wait_for_the_client() -> None:
+    with listen(on("127.0.0.1", 0)) as door, socket.create_connection(door.getsockname()):
+        accepted, _ = door.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize(
     ("status", "says"), [(3, "exit status 3"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")]
 )

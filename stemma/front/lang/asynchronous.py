@@ -11,10 +11,10 @@ from stemma.front.lang.batch import at_once
 from stemma.front.lang.errors import BackendError
 from stemma.front.lang.executor import Executor
 from stemma.front.lang.program import MIN_PREFIX_CHARACTERS, Batch, Program, backend_of, shares_prefix
-from stemma.front.lang.reading import read_along, until
+from stemma.front.lang.reading import Branch, read_along, until
 from stemma.front.lang.sampling import Sampling, split
-from stemma.front.lang.state import Branch, Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker
-from stemma.front.lang.trace import Recorder, TracedState, tracing
+from stemma.front.lang.state import Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker, TracedState
+from stemma.front.lang.trace import Recorder, tracing
 
 
 class AsyncState(Speaker):

@@ -8,35 +8,21 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
+from stemma.front.lang import ir
 from stemma.front.lang.ahead import Ahead
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.errors import ProgramError
-from stemma.front.lang.ir import (
-    CommitLazy,
-    ConstantText,
-    Gen,
-    Image,
-    Node,
-    RoleBegin,
-    RoleEnd,
-    Select,
-    SeparateReasoning,
-    VarScopeBegin,
-    VarScopeEnd,
-    Video,
-    each,
-)
 from stemma.front.lang.media import encoded_image, encoded_video
 from stemma.front.lang.picture import Deed, Track
 from stemma.front.lang.place import line_of, program_line
-from stemma.front.lang.reading import Call
 from stemma.front.lang.reasoning import thinking_and_answer
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.schema import Shape
 from stemma.front.lang.transcript import Transcript
 
-_SLOW = (Gen, Select, CommitLazy)  # these wait for a backend
+_SLOW = (ir.Gen, ir.Select, ir.CommitLazy)  # these wait for a backend
 
 ABORT_SECONDS = 0.05  # between two requests to end another
 
@@ -58,9 +44,17 @@ class Value:
         self.text = str(content) if text is None else text
 
 
+class Call(NamedTuple):
+    """To be made once something is there, or never will be."""
+
+    is_there: Callable[[], bool]
+    make: Callable[[], None]
+    of_program: bool  # by the program itself, not one of its readers
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    node: Node
+    node: ir.Node
     value: Value  # what the node will have made
     line: str
 
@@ -70,7 +64,8 @@ class Executor:
     """One branch of a program. `submit` never waits for a backend; reading does.
 
     Always: every variable that was submitted is done once the executor is idle, or the executor has failed.
-    A thread is taken only while there is a backend to wait for. With `uses_thread` False, `submit` waits.
+    What waits for a backend is done by a thread of its crew, or by whoever reads before that has come. With
+    `uses_thread` False, `submit` waits.
     """
 
     backend: BaseBackend
@@ -84,12 +79,17 @@ class Executor:
     track: Track = field(default_factory=Track, init=False)
     _scopes: dict[str, tuple[int, Value]] = field(default_factory=dict, init=False)
     _steps: deque[Step] = field(default_factory=deque, init=False)
-    _is_busy: bool = field(default=False, init=False)
+    _is_busy: bool = field(default=False, init=False)  # steps are executed, or on offer
+    _is_offered: bool = field(default=False, init=False)  # to whoever comes first
+    _is_called: bool = field(default=False, init=False)  # a thread, which has not come yet
     _is_asking: bool = field(default=False, init=False)  # the backend, for something that takes long
     _error: BaseException | None = field(default=None, init=False)
     _error_line: str = field(default="", init=False)
     _runner: int | None = field(default=None, init=False)  # thread of the program itself, if not the reader's
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)  # its lock is reentrant
+    _rewritten: tuple[str, int] = field(
+        default=("", 0), init=False
+    )  # text that was told; how much of the text it is now
     _calls: list[Call] = field(default_factory=list, init=False)
     _branches: "list[Executor]" = field(default_factory=list, init=False)
 
@@ -98,20 +98,20 @@ class Executor:
 
     # The program's side.
 
-    def submit(self, expr: Node | str) -> None:
+    def submit(self, expr: ir.Node | str) -> None:
         line = program_line()
         with self._changed:
             if self._error is not None:  # what would follow a failure is not run; whoever reads is told
                 return
             is_slow = False
-            for node in each(expr):
+            for node in ir.each(expr):
                 self._steps.append(Step(node, self._promise(node), line))
                 is_slow |= isinstance(node, _SLOW)
             if self._is_busy:
                 return
             self._is_busy = True
         if is_slow and self.uses_thread:
-            self._start()
+            self._offer()
         else:
             self._work()
 
@@ -123,7 +123,7 @@ class Executor:
     def commit(self, size: int) -> None:
         """Have what so many branches will begin with computed, where that would not be done once in any case."""
         if size > 1 and self.backend.commits_forks:
-            self.submit(CommitLazy())
+            self.submit(ir.CommitLazy())
 
     def fork(self, size: int) -> "list[Executor]":
         """Branches that begin with all there is."""
@@ -169,6 +169,7 @@ class Executor:
 
     def sync(self) -> None:
         """Wait until all that was said is done, or has failed."""
+        self._take()
         with self._changed:
             self._changed.wait_for(partial(self._is_settled, self.is_program()))
 
@@ -199,6 +200,8 @@ class Executor:
         if value is None:
             self._raise_failure()
             raise KeyError(name)
+        if timeout_seconds is None:
+            self._take(lambda: value.is_done)
         if not self.wait(lambda: value.is_done, timeout_seconds):
             raise TimeoutError(f"{name!r} was not there within {timeout_seconds} s")
         if not value.is_done:
@@ -234,27 +237,49 @@ class Executor:
             return heard.text[told:], heard.meta, is_over
 
     def _heard(self, name: str | None) -> Value:
-        """A variable so far; the whole text as one that is never done."""
-        return Value(text=self.transcript.text) if name is None else self.variables.get(name) or Value()
+        """A variable so far; the whole text, as it was before it was rewritten, as one that is never done."""
+        if name is not None:
+            return self.variables.get(name) or Value()
+        before, size = self._rewritten
+        return Value(text=before + self.transcript.text[size:])
 
     # The worker's side.
 
-    def _promise(self, node: Node) -> Value:
+    def _promise(self, node: ir.Node) -> Value:
         """What a node will make. If that has a name, readers can wait for it from now on."""
-        if isinstance(node, SeparateReasoning) and node.name in self.variables and not self.is_streaming:
+        if isinstance(node, ir.SeparateReasoning) and node.name in self.variables:
             self.variables[node.name].has_thoughts = True
         value = Value()
-        if isinstance(node, Gen | Select | VarScopeBegin) and node.name is not None:
+        if isinstance(node, ir.Gen | ir.Select | ir.VarScopeBegin) and node.name is not None:
             self.variables[node.name] = value
         return value
 
-    def _start(self) -> None:
+    def _offer(self) -> None:
+        """Have a thread execute what is there, unless a reader comes first."""
+        with self._changed:
+            self._is_offered = True
+            if self._is_called:
+                return
+            self._is_called = True
         try:
-            self.backend.crew.start(partial(copy_context().run, self._work))
+            self.backend.crew.start(partial(copy_context().run, self._come))
         except RuntimeError as error:  # no thread to be had
             self._fail(error, program_line())
 
-    def _work(self) -> None:
+    def _come(self) -> None:
+        with self._changed:
+            self._is_called = False
+        self._take()
+
+    def _take(self, is_enough: Callable[[], bool] | None = None) -> None:
+        """Execute what is on offer. A reader who takes it saves two turns of threads, and leaves when it has enough."""
+        with self._changed:
+            if not self._is_offered:
+                return
+            self._is_offered = False
+        self._work(is_enough)
+
+    def _work(self, is_enough: Callable[[], bool] | None = None) -> None:
         """Execute until nothing is left."""
         while True:
             with self._changed:
@@ -262,6 +287,8 @@ class Executor:
                     self._is_busy = False
                     self._tell()
                     return
+                if is_enough is not None and is_enough():
+                    break
                 step = self._steps.popleft()
             try:
                 self._timed(step)
@@ -271,13 +298,14 @@ class Executor:
             except BaseException as error:  # Ctrl-C in the program's own thread
                 self._fail(error, step.line)
                 raise
+        self._offer()
 
     def _fail(self, error: BaseException, line: str) -> None:
         log.warning("%s: %s: %s", line, type(error).__name__, error, exc_info=error)
         with self._changed:
             self._keep(error, line)
             self._steps.clear()
-            self._is_busy = False
+            self._is_busy = self._is_offered = False
             self._tell()
 
     def _keep(self, error: BaseException | None, line: str | None = None) -> None:
@@ -303,33 +331,33 @@ class Executor:
     def _execute(self, step: Step) -> None:
         transcript = self.transcript
         match step.node:
-            case ConstantText(text=text):
+            case ir.ConstantText(text=text):
                 self._say(text, step.value)
-            case Gen() as node:
+            case ir.Gen() as node:
                 self._generate(node, step.value)
-            case Select(choices=choices, temperature=temperature, method=method):
+            case ir.Select(choices=choices, temperature=temperature, method=method):
                 decision = self.backend.select(transcript, choices, temperature, method)
                 self._say(decision.decision, step.value, decision.meta_info)
-            case CommitLazy():
+            case ir.CommitLazy():
                 if transcript.text:
                     self.backend.commit(transcript)
-            case Image(image=image):
+            case ir.Image(image=image):
                 self._say(transcript.see(encoded_image(image)), step.value)
-            case Video(path=path, num_frames=num_frames):
+            case ir.Video(path=path, num_frames=num_frames):
                 self._say(transcript.see(encoded_video(path, num_frames)), step.value)
-            case RoleBegin(role=role):
+            case ir.RoleBegin(role=role):
                 transcript.begin(role)
-            case RoleEnd(role=role):
+            case ir.RoleEnd(role=role):
                 transcript.end(role)
-            case VarScopeBegin(name=name):
+            case ir.VarScopeBegin(name=name):
                 self._scopes[name] = (len(transcript.text), step.value)
-            case VarScopeEnd(name=name):
+            case ir.VarScopeEnd(name=name):
                 start, value = self._scopes.pop(name)
                 with self._changed:
                     value.settle(transcript.text[start:])
                     self._tell()
-            case SeparateReasoning(model_type=kind, name=name):
-                if name is not None and not self.is_streaming:
+            case ir.SeparateReasoning(model_type=kind, name=name):
+                if name is not None:
                     self._separate(kind, name)
             case other:
                 raise TypeError(f"{type(other).__name__} can be traced, but not run")
@@ -340,7 +368,7 @@ class Executor:
             value.settle(text, meta)
             self._tell()
 
-    def _generate(self, node: Gen, value: Value) -> None:
+    def _generate(self, node: ir.Gen, value: Value) -> None:
         transcript = self.transcript
         sampling = self.sampling.overridden(node.options).stopped_by(transcript.template.stop_str)
         text: str | list[str]
@@ -363,14 +391,16 @@ class Executor:
             self._tell()
 
     def _separate(self, kind: str | None, name: str) -> None:
-        """Keep the thoughts of a variable apart from its answer, which alone stays in the text."""
+        """Keep the thoughts of a variable apart from its answer, which alone stays in the text. Streams told both."""
         value = self.variables[name]
         thoughts, answer = thinking_and_answer(value.text, kind)
         with self._changed:
             value.has_thoughts = False
-            value.settle(answer, value.meta)
+            value.settle(answer, value.meta, value.text if self.is_streaming else None)
             self.set_var(f"{name}_reasoning_content", thoughts)
+            told = self._heard(None).text
             self.transcript.rewrite(self.transcript.turn_start, answer)
+            self._rewritten = (told, len(self.transcript.text))
             self._tell()
 
     # Waiting.

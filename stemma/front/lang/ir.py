@@ -1,8 +1,9 @@
 """What a program says, as nodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import count
+
+from msgspec import Struct, field
 
 from stemma.front.lang.choices import ChoicesSamplingMethod
 from stemma.front.lang.schema import Shape
@@ -10,22 +11,25 @@ from stemma.front.lang.schema import Shape
 _ids = count()
 
 
-@dataclass(eq=False, slots=True)
-class Node:
+class Node(Struct, eq=False, kw_only=True):
     """One thing that a program says. `+` with text or a node makes an ExprList.
 
     `prev_node` and `pid` (which branch of the program) are written by the tracer alone.
     """
 
-    node_id: int = field(default_factory=_ids.__next__, init=False)
-    prev_node: "Node | None" = field(default=None, init=False, repr=False)
-    pid: int = field(default=0, init=False)
+    node_id: int = field(default_factory=_ids.__next__)
+    prev_node: "Node | None" = None
+    pid: int = 0
 
     def __add__(self, other: "Node | str") -> "ExprList":
         return ExprList((*each(self), *each(other)))
 
     def __radd__(self, other: "Node | str") -> "ExprList":
         return ExprList((*each(other), *each(self)))
+
+    def __repr__(self) -> str:
+        own = self.__struct_fields__[: -len(Node.__struct_fields__)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r:.500}' for name in own)})"
 
     def print_graph_dfs(self) -> str:
         """This node and all before it, the oldest first, a line each."""
@@ -37,26 +41,22 @@ class Node:
         return "\n".join(reversed(lines))
 
 
-@dataclass(eq=False, slots=True)
 class ExprList(Node):
     """Several nodes, one after another; never nested."""
 
     nodes: tuple[Node, ...]
 
 
-@dataclass(eq=False, slots=True)
 class ConstantText(Node):
     text: str
 
 
-@dataclass(eq=False, slots=True)
 class Gen(Node):
     name: str | None
     options: Mapping[str, object]  # sampling, as far as the program settles it
     shape: Shape | None = None  # of the variable, when that is no text
 
 
-@dataclass(eq=False, slots=True)
 class Select(Node):
     name: str | None
     choices: Sequence[str]
@@ -64,49 +64,40 @@ class Select(Node):
     method: ChoicesSamplingMethod
 
 
-@dataclass(eq=False, slots=True)
 class Image(Node):
-    image: object = field(repr=False)  # path, bytes, or what can save itself
+    image: object  # path, bytes, or what can save itself
 
 
-@dataclass(eq=False, slots=True)
 class Video(Node):
     path: str
     num_frames: int
 
 
-@dataclass(eq=False, slots=True)
 class RoleBegin(Node):
     role: str
 
 
-@dataclass(eq=False, slots=True)
 class RoleEnd(Node):
     role: str
 
 
-@dataclass(eq=False, slots=True)
 class VarScopeBegin(Node):
     name: str
 
 
-@dataclass(eq=False, slots=True)
 class VarScopeEnd(Node):
     name: str
 
 
-@dataclass(eq=False, slots=True)
 class CommitLazy(Node):
     """Have the backend compute the text so far: children will begin with it."""
 
 
-@dataclass(eq=False, slots=True)
 class SeparateReasoning(Node):
     model_type: str | None
     name: str | None  # the variable that holds thinking and answer
 
 
-@dataclass(eq=False, slots=True)
 class Unknown(Node):
     """A value that only a run will know: it can be said, but not looked at."""
 
@@ -122,22 +113,18 @@ class Unknown(Node):
         raise TypeError(f"{self.name!r} has no value while the program is traced")
 
 
-@dataclass(eq=False, slots=True)
 class Argument(Unknown):
     """An argument of a traced program."""
 
 
-@dataclass(eq=False, slots=True)
 class Variable(Unknown):
     """What a traced program would have generated."""
 
 
-@dataclass(eq=False, slots=True)
 class Fork(Node):
     size: int
 
 
-@dataclass(eq=False, slots=True)
 class GetForkItem(Node):
     index: int
 

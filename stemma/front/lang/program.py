@@ -19,8 +19,8 @@ from stemma.front.lang.executor import Executor
 from stemma.front.lang.ir import Argument
 from stemma.front.lang.sampling import Sampling, split
 from stemma.front.lang.settings import global_config
-from stemma.front.lang.state import ProgramState, Speaker
-from stemma.front.lang.trace import Recorder, TracedState, traced_on, tracing
+from stemma.front.lang.state import ProgramState, Speaker, TracedState
+from stemma.front.lang.trace import Recorder, traced_on, tracing
 from stemma.front.lang.transcript import Transcript
 
 Arguments = Mapping[str, Any] | Sequence[Any]  # of one run: by name, or in their order

@@ -4,34 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
+
+from stemma.front.lang.executor import Call, Executor
+from stemma.front.lang.trace import Recorder
+
+Branch = Executor | Recorder  # of a program that runs, or is traced
 
 _LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
-
-
-class Call(NamedTuple):
-    """To be made once something is there, or never will be."""
-
-    is_there: Callable[[], bool]
-    make: Callable[[], None]
-    of_program: bool  # by the program itself, not one of its readers
-
-
-class Readable(Protocol):
-    """A branch of a program, as far as it is read piece by piece."""
-
-    def has_news(self, name: str | None, told: int) -> bool: ...
-    def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, Any, bool]: ...
-    def wait(self, is_there: Callable[[], bool]) -> bool: ...
-    def call_when(self, call: Call) -> None: ...
-    def is_program(self) -> bool: ...
 
 
 @dataclass(slots=True, eq=False)
 class Reader:
     """What one reader of a program's text, or of a variable, was told. Lists of meta_info tell only what is new."""
 
-    branch: Readable
+    branch: Branch
     name: str | None
     tells_meta: bool
     of_program: bool
@@ -56,7 +43,7 @@ class Reader:
         return {**(meta or {}), **news}
 
 
-def read(branch: Readable, name: str | None) -> Iterator[str]:
+def read(branch: Branch, name: str | None) -> Iterator[str]:
     """New text as it comes; at once if the run does not stream."""
     reader = Reader(branch, name, False, branch.is_program())
     while not reader.is_over:
@@ -64,7 +51,7 @@ def read(branch: Readable, name: str | None) -> Iterator[str]:
         yield from reader.parts()
 
 
-async def read_along(branch: Readable, name: str | None, tells_meta: bool, of_program: bool) -> AsyncIterator[Any]:
+async def read_along(branch: Branch, name: str | None, tells_meta: bool, of_program: bool) -> AsyncIterator[Any]:
     """The same in an event loop."""
     reader = Reader(branch, name, tells_meta and name is not None, of_program)
     while not reader.is_over:
@@ -73,7 +60,7 @@ async def read_along(branch: Readable, name: str | None, tells_meta: bool, of_pr
             yield part
 
 
-async def until(branch: Readable, is_there: Callable[[], bool], of_program: bool) -> None:
+async def until(branch: Branch, is_there: Callable[[], bool], of_program: bool) -> None:
     """Something is there, or never will be."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 

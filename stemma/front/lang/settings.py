@@ -12,7 +12,7 @@ class GlobalConfig:
     skip_special_tokens_in_output: bool = True
     spaces_between_special_tokens_in_out: bool = True
     enable_precache_with_tracing: bool = True
-    enable_parallel_encoding: bool = True
+    enable_parallel_encoding: bool = True  # accepted: branches are appended as text in any case, as where it is False
 
 
 global_config = GlobalConfig()

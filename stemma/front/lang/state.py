@@ -2,37 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from stemma.front.lang.errors import Misuse
-from stemma.front.lang.executor import Value
 from stemma.front.lang.ir import ConstantText, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
-from stemma.front.lang.picture import Track, svg
-from stemma.front.lang.reading import Readable, read, read_along
+from stemma.front.lang.picture import svg
+from stemma.front.lang.reading import Branch, read, read_along
+from stemma.front.lang.trace import Recorder
 
 Expr = Node | str
 JoinMode = Literal["gather_variable", "concate_and_append"]
-
-
-class Branch(Readable, Protocol):
-    """One branch of a program: an Executor, or a Recorder while it is traced."""
-
-    fork_start: int
-    track: Track
-
-    def submit(self, expr: Expr) -> None: ...
-    def set_var(self, name: str, content: object) -> None: ...
-    def commit(self, size: int) -> None: ...
-    def fork(self, size: int) -> Sequence["Branch"]: ...
-    def has(self, name: str | None) -> bool: ...
-    def sync(self) -> None: ...
-    def text(self) -> str: ...
-    def messages(self) -> list[dict[str, object]]: ...
-    def error(self) -> BaseException | None: ...
-    def failure(self) -> Exception: ...
-    def names(self) -> list[str]: ...
-    def value(self, name: str, timeout_seconds: float | None = None) -> Value: ...
-    def end(self) -> None: ...
 
 
 class Speaker:
@@ -159,6 +138,17 @@ class ProgramState(Speaker):
 
     def __repr__(self) -> str:
         return f"ProgramState({self.text()})"
+
+
+class TracedState(ProgramState):
+    """The state of a program that was traced."""
+
+    stream_executor: Recorder
+
+    @property
+    def last_node(self) -> Node | None:
+        """`last_node.print_graph_dfs()` shows it and all before it."""
+        return self.stream_executor.last_node
 
 
 S = TypeVar("S", bound=Speaker)

@@ -6,26 +6,11 @@ from contextvars import ContextVar
 from itertools import count
 from typing import NoReturn
 
+from stemma.front.lang import ir
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.errors import StopTracing
-from stemma.front.lang.executor import Value
-from stemma.front.lang.ir import (
-    ConstantText,
-    Fork,
-    Gen,
-    GetForkItem,
-    Node,
-    RoleBegin,
-    RoleEnd,
-    Select,
-    Variable,
-    VarScopeBegin,
-    VarScopeEnd,
-    each,
-)
+from stemma.front.lang.executor import Call, Value
 from stemma.front.lang.picture import Track
-from stemma.front.lang.reading import Call
-from stemma.front.lang.state import ProgramState
 from stemma.front.lang.templates import ChatTemplate
 from stemma.front.lang.transcript import Transcript
 
@@ -35,8 +20,8 @@ _backend: ContextVar[BaseBackend | None] = ContextVar("backend of the trace", de
 class Recorder:
     """One branch of a traced program: keeps the nodes. What only a run knows is a Variable, or ends the trace."""
 
-    def __init__(self, template: ChatTemplate, stops_at_fork: bool, last_node: Node | None = None):
-        self.nodes: list[Node] = []
+    def __init__(self, template: ChatTemplate, stops_at_fork: bool, last_node: ir.Node | None = None):
+        self.nodes: list[ir.Node] = []
         self.last_node = last_node
         self.fork_start = 0
         self.track = Track()  # nothing was done
@@ -46,13 +31,13 @@ class Recorder:
         self._pid = 0
         self._pids = count(1)
 
-    def submit(self, expr: Node | str) -> None:
-        for node in each(expr):
+    def submit(self, expr: ir.Node | str) -> None:
+        for node in ir.each(expr):
             node.prev_node, node.pid = self.last_node, self._pid
             self.last_node = node
             self.nodes.append(node)
-            if isinstance(node, Gen | Select | VarScopeBegin) and node.name is not None:
-                self._variables[node.name] = Variable(node.name)
+            if isinstance(node, ir.Gen | ir.Select | ir.VarScopeBegin) and node.name is not None:
+                self._variables[node.name] = ir.Variable(node.name)
 
     def set_var(self, name: str, content: object) -> None:
         self._variables[name] = content
@@ -66,12 +51,12 @@ class Recorder:
     def fork(self, size: int) -> "list[Recorder]":
         if self._stops_at_fork:
             raise StopTracing
-        self.submit(Fork(size))
+        self.submit(ir.Fork(size))
         children = []
         for index in range(size):
             child = Recorder(self._template, False, self.last_node)
             child._variables, child._pid, child._pids = dict(self._variables), next(self._pids), self._pids
-            child.submit(GetForkItem(index))
+            child.submit(ir.GetForkItem(index))
             children.append(child)
         return children
 
@@ -101,28 +86,17 @@ class Recorder:
         transcript = Transcript(self._template)
         for node in self.nodes:
             match node:
-                case ConstantText(text=text):
+                case ir.ConstantText(text=text):
                     transcript.text += text
-                case RoleBegin(role=role):
+                case ir.RoleBegin(role=role):
                     transcript.begin(role)
-                case RoleEnd(role=role):
+                case ir.RoleEnd(role=role):
                     transcript.end(role)
-                case VarScopeBegin() | VarScopeEnd():
+                case ir.VarScopeBegin() | ir.VarScopeEnd():
                     pass
                 case _:
                     break
         return transcript.text
-
-
-class TracedState(ProgramState):
-    """The state of a program that was traced."""
-
-    stream_executor: Recorder
-
-    @property
-    def last_node(self) -> Node | None:
-        """`last_node.print_graph_dfs()` shows it and all before it."""
-        return self.stream_executor.last_node
 
 
 def traced_on() -> BaseBackend | None:

@@ -1,14 +1,12 @@
 """Programs on a server: Stemma's or SGLang's `/generate`."""
 
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
+from stemma.front.lang.backends.connections import Connections
 from stemma.front.lang.backends.native import NativeBackend
 from stemma.front.lang.errors import BackendError, Refused
 from stemma.front.lang.sampling import Json
@@ -22,11 +20,7 @@ class HttpDoor:
         self._headers = {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._context = None
-        if isinstance(verify, str):
-            self._context = ssl.create_default_context(cafile=verify)
-        elif verify is False:
-            self._context = ssl._create_unverified_context()
+        self.connections = Connections(self.base_url, verify)
 
     def generate(self, body: Json) -> Any:
         return self.ask_json("/generate", body)
@@ -36,6 +30,7 @@ class HttpDoor:
             for line in response:
                 event = line.strip().removeprefix(b"data: ")
                 if event == b"[DONE]":
+                    response.read()
                     return
                 if event:
                     answer = json.loads(event)
@@ -78,13 +73,11 @@ class HttpDoor:
     @contextmanager
     def _open(self, path: str, body: Json | None) -> Iterator[HTTPResponse]:
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base_url + path, content, self._headers)
         try:
-            with urllib.request.urlopen(request, context=self._context) as response:
+            with self.connections.answer(path, content, self._headers) as response:
+                if response.status != 200:
+                    raise Refused(f"{path}: {response.read().decode(errors='replace')}")
                 yield response
-        except urllib.error.HTTPError as error:
-            with error:
-                raise Refused(f"{path}: {error.read().decode(errors='replace')}") from None
         except (OSError, HTTPException) as error:
             raise BackendError(f"no answer from {self.base_url}: {error!r}; is the server running?") from error
 
@@ -102,6 +95,9 @@ class RuntimeEndpoint(NativeBackend):
         self._http = HttpDoor(base_url, api_key, verify)
         self.base_url = self._http.base_url
         super().__init__(self._http, chat_template_name)
+
+    def shutdown(self) -> None:
+        self._http.connections.close()
 
     def start_profile(self) -> None:
         """Have the server record what it does. Raises BackendError where it cannot: ours cannot yet."""

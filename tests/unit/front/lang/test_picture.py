@@ -1,5 +1,6 @@
 """The picture of a program that has run: what is in it, and where."""
 
+import threading
 import time
 from typing import Any
 from xml.etree import ElementTree
@@ -32,8 +33,12 @@ def program(s: Any) -> None:
 
 
 def test_a_picture_shows_what_waited_when_and_where() -> None:
+    together = threading.Barrier(2, timeout=20)
+
     def script(text: str) -> str:
-        time.sleep(0.05)
+        if text[-1] in "01":
+            together.wait()
+        time.sleep(0.01)  # a box has a width
         return "<&>"
 
     picture = program.run(backend=FakeBackend(script)).visualize()

@@ -4,7 +4,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -114,6 +114,25 @@ def test_generation_does_not_block_and_reading_waits() -> None:
         state.get_meta_info("x", timeout=0.01)
     backend.go()
     assert state["y"] == "answer" and state.text() == "Qansweranswer"
+
+
+def test_who_reads_does_what_no_thread_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = FakeBackend()
+    called: list[Callable[[], None]] = []
+    monkeypatch.setattr(backend.crew, "start", called.append)  # threads that come late
+
+    @sgl.function
+    def program(s: Any) -> Any:
+        s += "Q" + sgl.gen("x") + sgl.gen("y")
+        first = s["x"], len(backend.asked)
+        s += sgl.gen("z")
+        return *first, s["z"], len(backend.asked)
+
+    state = program.run(backend=backend)
+    assert state.ret_value == ("answer", 1, "answer", 3) and len(called) == 1
+    state += sgl.gen("w")
+    called.pop()()
+    assert state.get_meta_info("w", timeout=SECONDS) == {"length": 6} and not called
 
 
 def test_without_threads_everything_is_done_when_run_returns() -> None:
@@ -413,9 +432,28 @@ def test_reasoning_is_kept_apart() -> None:
         s += sgl.user("Why?")
         s += sgl.assistant(sgl.separate_reasoning(sgl.gen("x"), model_type="qwen3"))
 
-    state = program.run(backend=FakeBackend(lambda text: "<think>\nhm\n</think>\n\nBecause."))
-    assert (state["x"], state["x_reasoning_content"]) == ("Because.", "hm")
-    assert state.text() == "USER:Why?\nASSISTANT:Because.\n"
+    said = "<think>\nhm\n</think>\n\nBecause."
+    for stream in (False, True):
+        state = program.run(backend=FakeBackend(lambda text: said), stream=stream)
+        assert (state["x"], state["x_reasoning_content"]) == ("Because.", "hm")
+        assert state.text() == "USER:Why?\nASSISTANT:Because.\n"
+
+
+def test_a_stream_tells_thoughts_as_they_come() -> None:
+    said = "<think>hm</think>Because."
+
+    @sgl.function
+    def program(s: Any) -> None:
+        for name in "xy":
+            s += sgl.user("Why?")
+            s += sgl.assistant(sgl.separate_reasoning(sgl.gen(name), model_type="qwen3"))
+
+    backend = FakeBackend(lambda text: said)
+    state = program.run(backend=backend, stream=True)
+    turn = "USER:Why?\nASSISTANT:{}\n"
+    assert "".join(state.text_iter()) == turn.format(said) * 2 and "".join(state.text_iter("y")) == said
+    assert state.text() == turn.format("Because.") * 2
+    assert backend.asked[1][0] == turn.format("Because.") + "USER:Why?\nASSISTANT:"  # the model reads answers alone
 
 
 def test_no_reader_sees_thoughts_that_are_to_be_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
