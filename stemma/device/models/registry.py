@@ -1,13 +1,12 @@
 """From an EngineConfig to a model with its weights."""
 
 import logging
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stemma.core.base.registry import Registry
 from stemma.core.config.engine import EngineConfig
@@ -15,7 +14,6 @@ from stemma.device.attention.backend import AttentionBackend
 from stemma.device.layers.build import Build
 from stemma.device.layers.rope import Rotary
 from stemma.device.models.model import Model
-from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.table import ops_of
 from stemma.device.weights.load import Progress, fill_random, load_safetensors
 from stemma.device.weights.packed import load_once
@@ -59,12 +57,8 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
     else:
         ignored = frozenset({"lm_head.weight"} if spec.tied else ())
         load = partial(load_safetensors, waiting, Path(config.model_path), ignored, progress or _silent)
-        load_once(config, [part.store if isinstance(part, Matrix) else part for part in _parts(model)], load)
+        load_once(config, [part for module in model.modules() for _, part in held(module)], load)
     return cast(Model, model)
-
-
-def _parts(model: nn.Module) -> Iterator[Tensor | Matrix]:
-    return (part for module in model.modules() for _, part in held(module))
 
 
 def _silent(done: int, total: int) -> None:

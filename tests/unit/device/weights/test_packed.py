@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,14 @@ def folder(tmp_path: Path) -> Path:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
     monkeypatch.setattr(packed, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(packed, "WORTH_BYTES", 0)
-    return lambda: sorted((tmp_path / "cache" / "packed").glob("*"))
+
+    def kept() -> list[Path]:
+        for thread in threading.enumerate():
+            if thread.name == packed.KEEPER:
+                thread.join()
+        return sorted((tmp_path / "cache" / "packed").glob("*"))
+
+    return kept
 
 
 @pytest.fixture
@@ -48,10 +56,17 @@ def logits(folder: Path, format: Format) -> Tensor:
     return Runner(engine_config(folder, 64, "bfloat16", body=BODIES[-1], weights=format)).step([(0, TOKENS)])[0]
 
 
-@pytest.mark.parametrize("format", ["int8", "int4"])
-def test_a_second_start_reads_what_the_first_packed(
-    folder: Path, files: Callable[[], list[Path]], loads: list[str], format: Format
+@pytest.mark.parametrize("huge", [False, True])
+@pytest.mark.parametrize("format", ["plain", "int8", "int4"])
+def test_a_second_start_takes_what_the_first_packed(
+    folder: Path,
+    files: Callable[[], list[Path]],
+    loads: list[str],
+    format: Format,
+    huge: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(packed, "stands_on_huge_pages", lambda whole: huge)
     first = logits(folder, format)
     (file,) = files()
     again = logits(folder, format)
@@ -59,9 +74,8 @@ def test_a_second_start_reads_what_the_first_packed(
     assert files() == [file] and loads == ["read"]
 
 
-def test_plain_weights_are_not_kept(folder: Path, files: Callable[[], list[Path]]) -> None:
-    logits(folder, "plain")
-    assert files() == []
+def test_memory_of_its_own_is_no_mapping_on_huge_pages() -> None:
+    assert not packed.stands_on_huge_pages(torch.zeros(1 << 20, dtype=torch.uint8))
 
 
 def test_small_models_are_not_kept(
@@ -84,7 +98,7 @@ def test_every_format_and_every_checkpoint_has_a_file(
     assert len(files()) == 3 and len(loads) == 3
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"\0" + whole[1:], lambda whole: b""])
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole + b"\0", lambda whole: b""])
 def test_a_damaged_file_is_made_anew(
     folder: Path, files: Callable[[], list[Path]], loads: list[str], damage: Callable[[bytes], bytes]
 ) -> None:
@@ -93,7 +107,7 @@ def test_a_damaged_file_is_made_anew(
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
     assert torch.equal(logits(folder, "int8"), first)
-    assert file.read_bytes() == whole and len(loads) == 2
+    assert files() == [file] and file.read_bytes() == whole and len(loads) == 2
 
 
 def test_the_oldest_leave(folder: Path, files: Callable[[], list[Path]]) -> None:
@@ -101,7 +115,8 @@ def test_the_oldest_leave(folder: Path, files: Callable[[], list[Path]]) -> None
     for day in range(packed.KEPT + 2):
         os.utime(weights, ns=(0, day))
         logits(folder, "int8")
-    assert len(files()) == packed.KEPT
+        found = files()
+    assert len(found) == packed.KEPT
 
 
 def test_a_disk_that_is_full(
@@ -116,4 +131,5 @@ def test_a_disk_that_is_full(
     monkeypatch.setattr("shutil.disk_usage", refuse)
     with caplog.at_level(logging.WARNING):
         logits(folder, "int8")
-    assert files() == [] and "No space left" in caplog.text
+        assert files() == []
+    assert "No space left" in caplog.text
