@@ -3,9 +3,10 @@
     python -m benchmarks.memory [MODEL] [options of stemma serve]
 
 Starts a server, sends prompts that fill the largest step and have every token's log-probability taken,
-then decodes all rows together, fills the cache, and reads the private memory (RssAnon) of the engine process.
-Prints one JSON line: `planned` is the ledger's sum, `after` what the process holds when all is done, `peak` the
-most on the way. `over_weights_and_cache` is `after` over the two lines that nobody can spare.
+then decodes all rows together, fills the cache, and reads the memory of the engine process: its own (RssAnon), and
+packed weights that it maps. Prints one JSON line: `planned` is the ledger's sum, `after` what the process holds when
+all is done, `peak` the most on the way, `mapped` how much of both are mapped weights. `over_weights_and_cache` is
+`after` over the two lines that nobody can spare.
 """
 
 import json
@@ -20,6 +21,7 @@ from benchmarks.facts import report
 from stemma.cli.child import serving
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.ask import ask_from
+from stemma.core.config.env import cache_folder
 from stemma.core.config.flags import Parser, add_options, given
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import Settled, resolve
@@ -33,6 +35,13 @@ def resident_bytes(pid: int, kind: str) -> int:
         if line.startswith(f"{kind}:"):
             return int(line.split()[1]) << 10
     raise OSError(f"/proc/{pid}/status tells no {kind}")
+
+
+def mapped_bytes(pid: int) -> int:
+    """What is resident of the packed weights that a process maps."""
+    lines = Path(f"/proc/{pid}/smaps").read_text().splitlines()
+    begins = [number for number, line in enumerate(lines) if f"{cache_folder()}/packed/" in line]
+    return sum(int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) << 10 for at in begins)
 
 
 def forget_peak(pid: int) -> None:
@@ -85,26 +94,28 @@ def main() -> None:
     settled = resolve(ask_from(options), machine)
     with serving(options) as (url, key):
         pid = engine_pid()
-        loaded = resident_bytes(pid, "RssAnon")
+        mapped = mapped_bytes(pid)
+        loaded = resident_bytes(pid, "RssAnon") + mapped
         forget_peak(pid)
         exercise(url, key, settled)
-        after = resident_bytes(pid, "RssAnon")
-        # The files that it maps, libraries, stay as they are: what is left of the peak is its own.
-        peak = resident_bytes(pid, "VmHWM") - resident_bytes(pid, "RssFile")
+        after = resident_bytes(pid, "RssAnon") + mapped
+        # The other files that it maps, libraries, stay as they are: what is left of the peak is its own.
+        peak = resident_bytes(pid, "VmHWM") - resident_bytes(pid, "RssFile") + mapped
     planned = settled.ledger.private_bytes
     lines = {line.name: line.bytes for line in settled.ledger.lines if not line.mapped}
     report(
         "memory",
-        model=settled.serve.served_model_name,
+        model=Path(settled.serve.served_model_name).name,
         planned=planned,
         loaded=loaded,
+        mapped=mapped,
         after=after,
         peak=peak,
         error_percent=round(100 * (planned / after - 1), 2),
         peak_error_percent=round(100 * (planned / peak - 1), 2),
         over_weights_and_cache=round(after / (lines["weights"] + lines["KV cache"]), 3),
         lines=lines,
-        options=options,
+        options={name: value for name, value in options.items() if name != "model"},
     )
 
 
