@@ -11,6 +11,7 @@ from stemma.core.config.engine import (
     DType,
     EngineConfig,
     GrammarConfig,
+    KVType,
     Policy,
     ScheduleConfig,
 )
@@ -131,6 +132,7 @@ def engine_config(
     body: Body = BODIES[0],
     jump_forward: bool = True,
     weights: Format = "plain",
+    kv_dtype: KVType | None = None,
 ) -> EngineConfig:
     return EngineConfig(
         model_path=str(folder),
@@ -151,7 +153,7 @@ def engine_config(
         device=DeviceConfig(
             dtype=dtype,
             weights=weights,
-            kv_dtype=dtype,
+            kv_dtype=kv_dtype or dtype,
             threads=threads,
             kernels=body.kernels,
             attention=body.attention,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stemma.core.types.output import Logprob
-from stemma.core.types.step import Masks, Seat, StepPlan, StepResult
+from stemma.core.types.step import NO_PAGE, Masks, Seat, StepPlan, StepResult
 from stemma.core.types.tokens import unpack
 from tests.plans import RowPlan, RowResult, result_of, rows_of, tokens_of
 
@@ -89,6 +89,9 @@ class FakeDevice:
         assert rows and tokens_of(plan) <= self.step_tokens
         assert len({row.row for row in rows}) == len(rows), "a row stands twice in a step"
         for seat in plan.seats:
+            if seat.copy_from != NO_PAGE:
+                self._copy_page(seat.copy_from, seat.pages[-1])
+        for seat in plan.seats:
             self.rows[seat.row] = Row(seat, list(unpack(seat.tokens)), list(seat.pages))
         results = [self._compute(row, allowed.get(row.row)) for row in rows]
         return result_of(plan.step, results, self.seconds(plan))
@@ -126,6 +129,10 @@ class FakeDevice:
         row.tokens.append(token)
         logprobs = (logprob(fingerprint, token),) if row.seat.logprobs is not None else ()
         return RowResult(plan.row, (token,), logprobs, tuple(prompt_logprobs))
+
+    def _copy_page(self, source: int, target: int) -> None:
+        size = self.page_size
+        self.kv[target * size : (target + 1) * size] = self.kv[source * size : (source + 1) * size]
 
     def _read_prefix(self, row: Row, length: int) -> None:
         """Look up all positions below `length` as attention would."""

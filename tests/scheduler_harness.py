@@ -158,7 +158,10 @@ class Harness:
     def check(self) -> None:
         self.scheduler.check()
         for sequence in self.scheduler.seats.seated:
-            published = sequence.held.published * self.scheduler.cache.page_size
+            lease = sequence.held
+            published = lease.published * self.scheduler.cache.page_size
+            if lease.tail is not None:
+                published += len(lease.tail.tokens)
             assert published <= sequence.landed, "others may find what has not landed"
 
     def run(self, most_turns: int = 5000) -> None:

@@ -6,11 +6,11 @@ from typing import Any, get_args
 
 import pytest
 
-from stemma.core.config.engine import DType, EngineConfig
+from stemma.core.config.engine import DType, EngineConfig, KVType
 from stemma.core.config.quant import Format, Quantization
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import StepPlan
+from stemma.core.types.step import NO_PAGE, StepPlan
 from stemma.engine.executor import PendingStep
 from tests.bodies import BODIES, Body
 from tests.checkpoints import tiny_checkpoint
@@ -105,6 +105,53 @@ def test_warm(folder: Path, alone: dict[Case, dict[str, object]], case: Case, pa
     assert bytes_of(warm) == alone[case]
     assert sum(outcome.usage.cached for outcome in warm.values()) > sum(o.usage.cached for o in cold.values())
     assert all(warm[f"r{i}"].usage.cached > 0 for i in range(8) if i % 4 != 3)
+
+
+def inside_pages() -> list[list[Request]]:
+    """Conversations that fork and go on at every offset of a page, some of them scored: each list comes at once."""
+    draw = random.Random(11)
+    text = [draw.randrange(256) for _ in range(90)]
+
+    def ask(id: str, prompt: list[int], start: int = -1) -> Request:
+        sampling = SamplingParams(max_new_tokens=5, temperature=0.9, ignore_eos=True, sampling_seed=len(prompt))
+        return request(id, prompt, sampling, LogprobSpec(start=start, top=2))
+
+    return [
+        [ask("text", text)],
+        [ask(f"fork{end}", [*text[:end], 7, end]) for end in range(40, 60)],
+        [ask(f"scored{start}", text, start) for start in range(60, 80, 3)],
+        [ask(f"on{end}", [*text[:end], 7, end, 9]) for end in range(40, 60, 2)],
+    ]
+
+
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("body", BODIES[:2], ids=str)
+def test_pages_that_are_shared_in_part(folder: Path, body: Body, kv_dtype: KVType) -> None:
+    """A copy of keys and values is as good as computing them: on any page, at every depth."""
+    options: dict[str, Any] = {"dtype": "bfloat16", "kv_dtype": kv_dtype, "body": body}
+    engine = DrivenEngine(engine_config(folder, radix=False, step_tokens=256, **options))
+    alone = {id: told.bytes for some in inside_pages() for one in some for id, told in engine.run([one]).items()}
+    for depth in (1, 2):
+        engine = DrivenEngine(engine_config(folder, pages=200, depth=depth, **options))
+        random.Random(depth).shuffle(engine.loop.scheduler.cache.pool.free)
+        copies = watched_copies(engine)
+        for some in inside_pages():
+            told = engine.run(some)
+            assert {id: one.bytes for id, one in told.items()} == {id: alone[id] for id in told}
+        assert len(copies) > 30
+
+
+def watched_copies(engine: DrivenEngine) -> list[int]:
+    """The sources of all copies from now on."""
+    copies: list[int] = []
+    launch = engine.loop.executor.launch
+
+    def watched(plan: StepPlan) -> PendingStep:
+        copies.extend(seat.copy_from for seat in plan.seats if seat.copy_from != NO_PAGE)
+        return launch(plan)
+
+    engine.loop.executor.launch = watched  # type: ignore[method-assign]  # to see what is planned
+    return copies
 
 
 @every_case

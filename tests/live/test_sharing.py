@@ -16,7 +16,7 @@ PREFIX = PREFIX[:COMMON]
 
 @pytest.fixture(scope="module", params=[16, 8])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sgl.Engine]:
-    """Every letter is a token. Pages of 8 end where the prefix ends, those of 16 in their middle."""
+    """Every letter is a token. Pages of 8 end where the prefix ends, those of 16 in their middle: all is the same."""
     folder = tiny_checkpoint(tmp_path_factory.mktemp("tiny"), max_position_embeddings=2048)
     size = {"max_total_tokens": 32_768, "context_length": 2048, "page_size": request.param}
     with sgl.Engine(model_path=str(folder), threads=1, **size) as made:
@@ -33,11 +33,6 @@ def computed(engine: sgl.Engine, run: Callable[[], object]) -> int:
     before = total()
     run()
     return total() - before
-
-
-def again(engine: sgl.Engine, end: int = COMMON) -> int:
-    """Of a page that a prefix fills in part, whoever goes on from it computes that part anew."""
-    return end % int(engine.get_server_info()["page_size"])
 
 
 @sgl.function
@@ -60,22 +55,23 @@ def choice(s: Any) -> None:
 
 
 def test_a_fork_computes_its_beginning_once(engine: sgl.Engine) -> None:
-    own = len("Tip 0:") + OUTPUT - 1  # the token that is drawn last is told, not computed
-    assert computed(engine, lambda: tips.run(backend=engine).text()) == COMMON + 7 * again(engine) + 8 * own
+    own = len("0:") + OUTPUT - 1  # the token that is drawn last is told, not computed
+    assert computed(engine, lambda: tips.run(backend=engine).text()) == COMMON + len("Tip ") + 8 * own
 
 
 def test_a_batch_computes_its_beginning_once(engine: sgl.Engine) -> None:
     questions = [{"question": f"Q{digit}?"} for digit in range(8)]
-    own = len("Q0?") + OUTPUT - 1
+    own = len("0?") + OUTPUT - 1
+    # The beginning is a request of its own, before the others; what some of these compute, others may find.
     batch = computed(engine, lambda: shots.run_batch(questions, backend=engine))
-    assert batch == COMMON + 8 * again(engine) + 8 * own  # the beginning is a request of its own, before the others
+    assert COMMON + len("Q") + 8 * own <= batch <= COMMON + 8 * (len("Q") + own)
 
 
 def test_ten_options_are_scored_behind_one_text(engine: sgl.Engine) -> None:
     """The log-probability of an option's first token needs the last of the text computed for each."""
     start = COMMON - 2
     own = COMMON - start + len("0 is it")
-    expected = COMMON + len("0 is it") + 9 * (own + again(engine, start))
+    expected = COMMON + len("0 is it") + 9 * own
     assert computed(engine, lambda: choice.run(backend=engine).text()) == expected
 
 
@@ -98,12 +94,12 @@ def test_what_was_said_is_found_in_the_cache(engine: sgl.Engine) -> None:
         total = computed(engine, run)
         a, b, c = (states[-1].get_meta_info(name) for name in "abc")
         assert b["prompt_tokens"] == COMMON + 40 + len(" and ")
-        assert b["cached_tokens"] == COMMON + 39 - again(engine, COMMON + 39)
+        assert b["cached_tokens"] == COMMON + 39
         is_cut = b["finish_reason"]["type"] == "stop"
         said = b["completion_tokens"] - is_cut  # without the token that the stop string cut off
         assert c["prompt_tokens"] == b["prompt_tokens"] + said + len("; ")
         known = b["prompt_tokens"] + said - (not is_cut)  # nobody needed what follows the token that was drawn last
-        assert c["cached_tokens"] >= known - again(engine, known)
+        assert c["cached_tokens"] >= known
         new = sum(each["prompt_tokens"] - each["cached_tokens"] + each["completion_tokens"] - 1 for each in (b, c))
         in_vain = total - (a["prompt_tokens"] + 39 + new)
         assert in_vain == 0 or (is_cut and in_vain > 0)  # a stop string is found when the next step is under way

@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stemma.control.cache.evict import LeastRecentlyUsed
 from stemma.control.cache.pages import PagePool
@@ -9,24 +10,35 @@ from stemma.control.cache.radix import Hit, Node, RadixTree
 from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div
 from stemma.core.config.engine import CacheConfig
+from stemma.core.types.step import NO_PAGE
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
     """The pages of one sequence, in the order of its positions. Owned by the PrefixCache.
 
-    Always: the first `published` pages are exactly those of the tree on the way to `node`; the
-    others are private. `room` and `border` say in tokens what the two counts say in pages.
+    Always: the first `published` pages are exactly those of the tree on the way to `node`; that of the
+    `tail` follows, if there is one; the others are private. `room` says in tokens how many pages it has.
     """
 
     pages: "array[int]"
     room: int  # tokens that the pages hold
     most: int  # pages that it may come to have
     published: int
-    border: int  # once so many tokens have landed, another page can be published
+    began: int  # tokens in whole pages that were found when it began
+    asked: int  # tokens that were known when it began: others may begin like them, to the last
+    border: int  # once so many tokens have landed, more can be published
     node: Node
     salt: str
+    tail: Node | None = None  # others may copy from this page what it says, while the lease writes behind that
     ended: bool = False
+
+
+class Shared(NamedTuple):
+    """Where a lease begins inside a page."""
+
+    tokens: int = 0  # of that page
+    source: int = NO_PAGE  # where they are to be copied from; NO_PAGE: they are there
 
 
 class PrefixCache:
@@ -60,15 +72,39 @@ class PrefixCache:
         """The longest prefix of whole pages, at most `limit` tokens. To be acquired at once or not at all."""
         return self.tree.match(tokens, salt, limit)
 
-    def acquire(self, hit: Hit, salt: str, end: int) -> Lease:
-        """A lease that begins with the pages of a hit, of a sequence that ends after `end` tokens at the latest."""
+    def acquire(self, hit: Hit, salt: str, asked: int, end: int) -> Lease:
+        """A lease that begins with a hit: of a sequence of `asked` tokens, which ends after `end` at the latest."""
         node = self.tree.end(hit)
         self.tree.lock(node)
         published, most = len(hit.pages), ceil_div(end, self.page_size)
-        lease = Lease(hit.pages, hit.tokens, most, published, hit.tokens + self.page_size, node, salt)
+        border = self._border(published, asked, hit.tokens)
+        lease = Lease(hit.pages, hit.tokens, most, published, hit.tokens, asked, border, node, salt)
         self.owed += most - published
         self.leases[lease] = None
         return lease
+
+    def share(self, lease: Lease, tokens: "array[int]", limit: int) -> Shared:
+        """Let a lease that was just acquired begin inside a page, if another begins like its next tokens.
+
+        A tail that nobody goes on from is taken over; of every other page the lease gets a copy. Its source need not
+        be held: a step copies before it writes, and steps are computed in the order of their plans. So whoever gets
+        the source next writes to it later, and what was findable when a step was planned had landed before.
+        """
+        start = lease.room
+        near, same = self.tree.nearest(lease.node, lease.salt, tokens[start : min(limit, start + self.page_size)])
+        if near is None:
+            return Shared()
+        if near.is_evictable and same == len(near.tokens):
+            self.tree.adopt(near)
+            lease.tail = near
+            lease.pages.append(near.pages[0])
+            lease.room += self.page_size
+            self.owed -= 1
+            return Shared(same)
+        self.tree.lock(near)  # it was used now, and is not evicted for its own copy
+        pages = self.extend(lease, start + same)
+        self.tree.unlock(near)
+        return Shared(same, near.pages[0]) if pages else Shared()
 
     def reach(self, lease: Lease) -> int:
         """Tokens for which the lease could have pages, were it to take all that can be had."""
@@ -98,32 +134,34 @@ class PrefixCache:
         return tuple(pages)
 
     def publish(self, lease: Lease, tokens: "array[int]", landed: int) -> None:
-        """Let others find the full pages among the first `landed` tokens.
+        """Let others find the full pages among the first `landed` tokens, and behind all that was asked the rest.
 
         Where another sequence was faster, the lease keeps its own pages to itself until it is released.
         """
         if landed < lease.border or not self.radix:
             return
-        full = landed // self.page_size
-        new_tokens = tokens[lease.published * self.page_size : full * self.page_size]
-        node = self.tree.grow(lease.node, lease.salt, new_tokens, lease.pages[lease.published : full])
-        if node is not None:
-            lease.node, lease.published, lease.border = node, full, (full + 1) * self.page_size
+        self._grow(lease, tokens, landed)
+        begin = lease.published * self.page_size
+        if lease.asked <= landed and begin < landed < begin + self.page_size:
+            page = lease.pages[lease.published]
+            lease.tail = self.tree.lend(lease.node, lease.salt, tokens[begin:landed], page)
+        lease.border = self._border(lease.published, lease.asked, landed)
 
     def release(self, lease: Lease, tokens: "array[int]", landed: int) -> None:
-        """End the lease. Full pages among the first `landed` tokens stay findable, the others are free."""
+        """End the lease. Pages of the first `landed` tokens stay findable, the others are free."""
         if lease.ended:
             raise Bug(f"a lease of {len(lease.pages)} pages was released twice")
         lease.ended = True
-        self.publish(lease, tokens, landed)
+        if self.radix:
+            self._grow(lease, tokens, landed)
         self.owed -= lease.most - len(lease.pages)
         del self.leases[lease]
         first = lease.published
-        full = max(first, landed // self.page_size) if self.radix else first
-        if full > first:
-            new_tokens = tokens[first * self.page_size : full * self.page_size]
-            self.pool.give_back(self.tree.insert(lease.node, lease.salt, new_tokens, lease.pages[first:full]))
-        self.pool.give_back(lease.pages[full:])
+        kept = max(first, ceil_div(landed, self.page_size)) if self.radix else first
+        if kept > first:
+            new_tokens = tokens[first * self.page_size : landed]
+            self.pool.give_back(self.tree.insert(lease.node, lease.salt, new_tokens, lease.pages[first:kept]))
+        self.pool.give_back(lease.pages[kept:])
         self.tree.unlock(lease.node)
 
     def forget(self) -> None:
@@ -142,15 +180,17 @@ class PrefixCache:
         ends: dict[Node, int] = {}
         held = self.pool.free.copy()
         for lease in self.leases:
-            ends[lease.node] = ends.get(lease.node, 0) + 1
-            held.extend(lease.pages[lease.published :])
-            if (lease.room, lease.border) != (
-                len(lease.pages) * self.page_size,
-                (lease.published + 1) * self.page_size,
-            ):
-                raise Bug(
-                    f"a lease of {len(lease.pages)} pages, {lease.published} published, counts {lease.room} tokens"
-                )
+            end, private = lease.node, lease.published
+            if lease.tail is not None:
+                end, private = lease.tail, private + 1
+                if end.parent is not lease.node or end.pages != lease.pages[private - 1 : private]:
+                    raise Bug("the tail of a lease does not hang where its published pages end")
+            ends[end] = ends.get(end, 0) + 1
+            held.extend(lease.pages[private:])
+            if lease.room != len(lease.pages) * self.page_size:
+                raise Bug(f"a lease of {len(lease.pages)} pages counts {lease.room} tokens")
+            if lease.border not in (lease.asked, (lease.published + 1) * self.page_size):
+                raise Bug(f"a lease of {lease.published} published pages waits for {lease.border} tokens")
             if _pages_above(lease.node) != lease.pages[: lease.published]:
                 raise Bug("the published pages of a lease are not those on its way through the tree")
         for node in self.tree.nodes():
@@ -158,6 +198,22 @@ class PrefixCache:
         if sorted(held) != list(range(self.pool.pages)):
             raise Bug(f"of {self.pool.pages} pages, {len(held)} are held, {len(set(held))} different ones")
         self.tree.check(ends)
+
+    def _border(self, published: int, asked: int, landed: int) -> int:
+        end = (published + 1) * self.page_size
+        return asked if landed < asked < end else end
+
+    def _grow(self, lease: Lease, tokens: "array[int]", landed: int) -> None:
+        """Move full pages, and with them what was a tail, from the lease to the tree, unless they are there already."""
+        if lease.tail is not None:
+            self.tree.take_back(lease.tail)
+            lease.tail = None
+        first, full = lease.published, landed // self.page_size
+        if full > first:
+            new_tokens = tokens[first * self.page_size : full * self.page_size]
+            node = self.tree.grow(lease.node, lease.salt, new_tokens, lease.pages[first:full])
+            if node is not None:
+                lease.node, lease.published = node, full
 
     def _empty(self) -> None:
         self.evictor = LeastRecentlyUsed()

@@ -2,7 +2,8 @@
 
 P stands for the page size in tokens. A node's children differ in their first page, so the tokens of
 that page (with the salt, at every level alike) are the key under which a child is found. Tokens are
-compared, never their hashes.
+compared, never their hashes. Keys are also kept in order, where neighbours have most in common: so a
+page is found that begins as a prefix goes on, to be copied from.
 
             root
              │ "You are a helpful assistant."     pages 4 9 2
@@ -10,14 +11,21 @@ compared, never their hashes.
      ┌───────┴───────┐
      │ "Hello"       │ "What is a stemma?"        pages 7 | 1 5
      ●               ●
+                     │ " A"                       page 3, a tail: less than P tokens, never with children
+                     ○
 """
 
 from array import array
+from bisect import bisect, bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stemma.core.base.errors import Bug
+
+_TOKEN_BYTES = array("i").itemsize
+
+Key = tuple[str, bytes]  # salt, tokens of a first page
 
 
 @dataclass(slots=True, eq=False)
@@ -27,14 +35,15 @@ class Node:
     `locks` counts the leases that end here or below. A lease always ends at a node, never inside an edge.
     """
 
-    tokens: "array[int]"  # of the edge that leads here: len(pages) * P
+    tokens: "array[int]"  # of the edge that leads here: len(pages) * P; of a tail fewer, in one page
     pages: "array[int]"
     salt: str
     parent: "Node | None"
     arrival: int  # breaks ties
     used: int  # the step that used it last
     locks: int = 0
-    children: "dict[tuple[str, bytes], Node]" = field(default_factory=dict)
+    children: "dict[Key, Node]" = field(default_factory=dict)
+    order: "list[Key]" = field(default_factory=list)  # the keys of the children, sorted
 
     @property
     def is_evictable(self) -> bool:
@@ -83,6 +92,17 @@ class RadixTree:
         """The node at which the hit ends; an edge that it ends in is split."""
         return hit.node if hit.inside == len(hit.node.pages) else self._split(hit.node, hit.inside)
 
+    def nearest(self, node: Node, salt: str, tokens: "array[int]") -> tuple[Node | None, int]:
+        """The child that begins most like these tokens, less than a page, and how many they have in common."""
+        found, most = None, 0
+        if node.children:
+            key = salt, tokens.tobytes()
+            at = bisect(node.order, key)
+            for near in node.order[max(at - 1, 0) : at + 1]:
+                if near[0] == salt and (same := _common_tokens(near[1], key[1])) > most:
+                    found, most = node.children[near], same
+        return found, most
+
     def lock(self, node: Node) -> None:
         for above in _path(node):
             if not above.locks:
@@ -119,18 +139,49 @@ class RadixTree:
         child.locks = 1
         return child
 
+    def lend(self, node: Node, salt: str, tokens: "array[int]", page: int) -> Node | None:
+        """Hang the tail of a lease below `node`, its lock included. None when that much is there already."""
+        if self.nearest(node, salt, tokens)[1] == len(tokens):
+            return None
+        tail = self._attach(node, salt, tokens, array("i", (page,)))
+        self.pages += 1
+        self.adopt(tail)
+        return tail
+
+    def adopt(self, tail: Node) -> None:
+        """The one lock of a tail, of a lease that has locked what is above: it alone may write to the page."""
+        tail.locks, tail.used = 1, self.step
+        self.locked += 1
+
+    def take_back(self, tail: Node) -> None:
+        """Undo `lend` or `adopt`: the page is no longer the tree's."""
+        self._detach(tail)
+        del tail.pages[:]
+        self.pages -= 1
+        self.locked -= 1
+
     def insert(self, node: Node, salt: str, tokens: "array[int]", pages: "array[int]") -> "array[int]":
-        """Hang pages below `node`, unlocked. Returns those not needed, since their tokens were there already."""
+        """Hang pages below `node`, unlocked; the last may be a tail.
+
+        Returns those not needed, since their tokens were there already.
+        """
         at = 0
         while (child := self._child(node, salt, tokens, at, len(tokens))) is not None:
             same = self._common(child, tokens, at, len(tokens))
             node = child if same == len(child.pages) else self._split(child, same)
             at += same * self.page_size
-        spare = pages[: at // self.page_size]
+        first, full = at // self.page_size, len(tokens) // self.page_size
+        spare, end = pages[:first], full * self.page_size
+        if first < full:
+            node = self._attach(node, salt, tokens[at:end], pages[first:full])
+        if full < len(pages):
+            if self.nearest(node, salt, tokens[end:])[1] == len(tokens) - end:
+                spare.append(pages[full])
+            else:
+                node = self._attach(node, salt, tokens[end:], pages[full:])
+        self.pages += len(pages) - len(spare)
         if len(spare) < len(pages):
-            leaf = self._attach(node, salt, tokens[at:], pages[len(spare) :])
-            self.pages += len(leaf.pages)
-            self.on_leaf(leaf)
+            self.on_leaf(node)
         return spare
 
     def trim(self, leaf: Node, count: int) -> "array[int]":
@@ -141,7 +192,7 @@ class RadixTree:
         cut = leaf.pages[kept:]
         self.pages -= count
         if kept == 0:
-            del leaf.parent.children[self._key(leaf.salt, leaf.tokens, 0)]
+            self._detach(leaf)
             if leaf.parent.is_evictable:
                 self.on_leaf(leaf.parent)
         del leaf.pages[kept:]
@@ -169,8 +220,12 @@ class RadixTree:
             locked += len(node.pages) if node.locks else 0
             if node.locks != expected.pop(node, 0):
                 raise Bug(f"a node has {node.locks} locks that no lease explains")
-            if not node.pages or len(node.tokens) != len(node.pages) * self.page_size:
+            lacking = len(node.pages) * self.page_size - len(node.tokens)
+            is_tail = len(node.pages) == 1 and 0 < lacking < self.page_size and not node.children
+            if not node.pages or (lacking and not is_tail):
                 raise Bug(f"a node has {len(node.pages)} pages and {len(node.tokens)} tokens")
+            if node.order != sorted(node.children):
+                raise Bug("the children of a node are out of order")
             if node.parent is None or node.parent.children.get(self._key(node.salt, node.tokens, 0)) is not node:
                 raise Bug("a node is not where its first page would be looked for")
         if expected:
@@ -182,7 +237,7 @@ class RadixTree:
         self._arrivals += 1
         return Node(tokens, pages, salt, parent, self._arrivals, self.step)
 
-    def _key(self, salt: str, tokens: "array[int]", at: int) -> tuple[str, bytes]:
+    def _key(self, salt: str, tokens: "array[int]", at: int) -> Key:
         return salt, tokens[at : at + self.page_size].tobytes()
 
     def _child(self, node: Node, salt: str, tokens: "array[int]", at: int, limit: int) -> Node | None:
@@ -191,8 +246,18 @@ class RadixTree:
         return node.children.get(self._key(salt, tokens, at))
 
     def _attach(self, node: Node, salt: str, tokens: "array[int]", pages: "array[int]") -> Node:
-        child = node.children[self._key(salt, tokens, 0)] = self._node(tokens, pages, salt, node)
+        key = self._key(salt, tokens, 0)
+        if key not in node.children:
+            insort(node.order, key)
+        child = node.children[key] = self._node(tokens, pages, salt, node)
         return child
+
+    def _detach(self, leaf: Node) -> None:
+        if leaf.parent is None:
+            raise Bug("the root hangs nowhere")
+        key = self._key(leaf.salt, leaf.tokens, 0)
+        del leaf.parent.children[key]
+        del leaf.parent.order[bisect_left(leaf.parent.order, key)]
 
     def _common(self, child: Node, tokens: "array[int]", at: int, limit: int) -> int:
         """How many pages of the child's edge stand at `tokens[at:limit]`; the first is known to."""
@@ -218,8 +283,18 @@ class RadixTree:
         del node.tokens[: inside * size]
         del node.pages[:inside]
         node.parent = upper
-        upper.children[self._key(node.salt, node.tokens, 0)] = node
+        key = self._key(node.salt, node.tokens, 0)
+        upper.children[key] = node
+        upper.order.append(key)
         return upper
+
+
+def _common_tokens(one: bytes, other: bytes) -> int:
+    """How many tokens at their beginnings are the same."""
+    size = min(len(one), len(other))
+    differing = int.from_bytes(one[:size], "little") ^ int.from_bytes(other[:size], "little")
+    bits = (differing & -differing).bit_length() - 1 if differing else 8 * size
+    return bits // (8 * _TOKEN_BYTES)
 
 
 def _path(node: Node) -> Iterator[Node]:

@@ -10,12 +10,12 @@ from stemma.control.scheduler.preempt import Preemption
 from stemma.control.scheduler.queue import Queue
 from stemma.control.scheduler.seats import Seats
 from stemma.control.scheduler.sequence import Sequence
-from stemma.core.base.numbers import round_up
 
-SHARED_TOKENS = 32  # a prefix this long is worth waiting for
+SHARED_TOKENS = 32  # a beginning this long is worth waiting for
 MOST_PASSED = 32  # how many may be passed over in a step because they wait for a prefix
 
 Stretch = tuple[Node, str, bytes]  # where it hangs in the tree, salt, tokens
+Coming = dict[int, set[Stretch]]  # by number of tokens
 
 
 class Admission:
@@ -24,7 +24,8 @@ class Admission:
     Bytes are never promised twice, lengths are: a request is charged for its prompt and its expected
     output, and preemption pays for wrong guesses. The line stops at the first who does not fit.
 
-    Whoever waits for a prefix that a seated sequence is computing is passed over until it is there.
+    Whoever waits for a prefix that a seated sequence is computing is passed over until all that both have in common is
+    there, to the last token.
     """
 
     def __init__(
@@ -45,27 +46,23 @@ class Admission:
         self._ratio = ratio
         self._advance = advance
         self._preemption = preemption
-        self._stretch = round_up(SHARED_TOKENS, cache.page_size)
 
     def into(self, draft: Draft) -> None:
         if not self._queue or not draft.tokens or not (self._seats.free or self._preemption.by_rank):
             return
         self._promised = None
-        # Whoever publishes a stretch next has this much to land; mostly these are few, and to look is cheap.
-        # Plain decodes publish nothing before they end.
-        least = self._stretch - self._cache.page_size
-        coming = {
-            self._coming(each)
-            for each in self._seats.seated
-            if not each.plain_lands and len(each.tokens) - each.landed > least
-        }
+        # Decodes publish nothing that was asked; mostly the others are few.
+        coming: Coming = {}
+        for each in self._seats.seated:
+            if not each.plain_lands and each.landed < each.held.asked:
+                self._expect(each, coming)
         passed = 0
         with closing(self._queue.in_order(self._cache)) as line:
             for sequence in line:
-                if (stretch := self._next(sequence)) is not None and stretch in coming:
+                if self._waits(sequence, coming):
                     passed += 1
                 elif self._seat(sequence, draft):
-                    coming.add(self._coming(sequence))
+                    self._expect(sequence, coming)
                 else:
                     return
                 if not draft.tokens or passed == MOST_PASSED:
@@ -75,7 +72,8 @@ class Admission:
         while True:
             short = 0
             if self._seats.free:
-                lease = self._cache.acquire(self._hit(sequence), sequence.request.salt, sequence.end)
+                hit = self._hit(sequence)
+                lease = self._cache.acquire(hit, sequence.request.salt, sequence.known, sequence.end)
                 short = self._short(sequence, lease)
                 if short <= 0:
                     break
@@ -84,12 +82,13 @@ class Admission:
                 return False
             self._promised = None
         self._queue.remove(sequence)
-        self._seats.sit(sequence, lease)
+        shared = self._cache.share(lease, sequence.tokens, sequence.hit_limit)
+        self._seats.sit(sequence, lease, shared)
         if sequence.cached is None:
             sequence.cached = min(sequence.planned, sequence.prompt_len)
             self.prompt_tokens += sequence.prompt_len
             self.cached_tokens += sequence.cached
-        draft.seats.append(sequence.seat())
+        draft.seats.append(sequence.seat(shared.source))
         self._advance.compute(sequence, draft)
         if self._promised is not None:
             self._promised += self._demand(sequence, lease)
@@ -111,18 +110,28 @@ class Admission:
     def _hit(self, sequence: Sequence) -> Hit:
         return self._cache.match(sequence.tokens, sequence.request.salt, sequence.hit_limit)
 
-    def _coming(self, seated: Sequence) -> Stretch | None:
-        """What a seated sequence will publish next, if it is long enough to wait for."""
+    def _expect(self, seated: Sequence, coming: Coming) -> None:
+        """Note what a seated sequence will publish next, if others may wait for it.
+
+        They do when they have `SHARED_TOKENS` in common with what it computes, and then to the last token.
+        """
         lease = seated.held
         start = lease.published * self._cache.page_size
-        if not self._cache.radix or len(seated.tokens) - start < self._stretch:
-            return None
-        return lease.node, lease.salt, seated.tokens[start : start + self._stretch].tobytes()
+        count = max(1, lease.began + SHARED_TOKENS - start)
+        if self._cache.radix and start + count <= lease.asked:
+            stretch = lease.node, lease.salt, seated.tokens[start : start + count].tobytes()
+            coming.setdefault(count, set()).add(stretch)
 
-    def _next(self, waiting: Sequence) -> Stretch | None:
-        """What a waiting sequence would have to compute first, if others can compute it for it."""
+    def _waits(self, waiting: Sequence, coming: Coming) -> bool:
+        """Whether others compute what it would have to compute first."""
+        if not coming:
+            return False
         hit = self._hit(waiting)
-        end = hit.tokens + self._stretch
-        if end > waiting.hit_limit or hit.inside < len(hit.node.pages):
-            return None
-        return hit.node, waiting.request.salt, waiting.tokens[hit.tokens : end].tobytes()
+        if hit.inside < len(hit.node.pages):
+            return False
+        start, salt = hit.tokens, waiting.request.salt
+        return any(
+            (hit.node, salt, waiting.tokens[start : start + count].tobytes()) in stretches
+            for count, stretches in coming.items()
+            if start + count <= waiting.hit_limit
+        )

@@ -2,10 +2,11 @@
 
 from bisect import insort
 
-from stemma.control.cache.prefix import Lease, PrefixCache
+from stemma.control.cache.prefix import Lease, PrefixCache, Shared
 from stemma.control.scheduler.queue import Queue
 from stemma.control.scheduler.sequence import Sequence, State
 from stemma.core.base.errors import Bug
+from stemma.core.types.step import NO_PAGE
 
 
 class Seats:
@@ -23,10 +24,12 @@ class Seats:
         self._cache = cache
         self._queue = queue
 
-    def sit(self, sequence: Sequence, lease: Lease) -> None:
+    def sit(self, sequence: Sequence, lease: Lease, shared: Shared) -> None:
         sequence.row = self.free.pop()
         sequence.lease = lease
-        sequence.planned = sequence.landed = len(lease.pages) * self._cache.page_size
+        whole = lease.published * self._cache.page_size
+        sequence.planned = whole + shared.tokens
+        sequence.landed = sequence.planned if shared.source == NO_PAGE else whole  # the copy is yet to be made
         sequence.state = State.SEATED
         insort(self.seated, sequence, key=_standing)
 

@@ -91,13 +91,14 @@ class Sequence:
             raise Bug(f"request {self.request.id!r} has no pages")
         return self.lease
 
-    def seat(self) -> Seat:
+    def seat(self, copy_from: int) -> Seat:
         self.is_rewritten = False
         return Seat(
             row=self.row,
             tokens=pack(self.tokens),
             prompt_len=self.prompt_len,
             pages=tuple(self.held.pages),
+            copy_from=copy_from,
             sampling=self.request.sampling,
             logprobs=self.request.logprobs,
             stop_ids=self.stop_ids,

@@ -30,6 +30,7 @@ class Masks(Struct, frozen=True, array_like=True):
 
 
 NO_TOKEN = -1  # of a row that drew none
+NO_PAGE = -1
 
 
 class Seat(Struct, frozen=True, kw_only=True, array_like=True):
@@ -39,6 +40,7 @@ class Seat(Struct, frozen=True, kw_only=True, array_like=True):
     tokens: bytes  # all tokens known so far, packed: prompt, then output
     prompt_len: int  # where the output begins
     pages: tuple[int, ...]  # pages of the prefix that was found
+    copy_from: int = NO_PAGE  # the last of them is to become a copy of this one, before anything is written
     sampling: SamplingParams
     logprobs: LogprobSpec | None = None
     stop_ids: tuple[int, ...] = ()  # every id that ends it; not drawn before min_new_tokens are out

@@ -1,6 +1,6 @@
 """The tensors of the KV cache.
 
-Shapes: P slots (pages x page size), K key heads, H width of a head.
+Shapes: P slots (pages x page size), K key heads, H width of a head, L layers, N pages, B bytes of a page.
 """
 
 import torch
@@ -20,9 +20,14 @@ class KVPool:
         self.pages = pages
         self.page_size = page_size
         width = spec.head_dim + (SCALE_BYTES if dtype == torch.int8 else 0)
-        shape = ((pages + 1) * page_size, spec.kv_heads, width)
-        self.keys = [zeros(shape, dtype) for _ in range(spec.layers)]
-        self.values = [zeros(shape, dtype) for _ in range(spec.layers)]
+        slots = (pages + 1) * page_size
+        cells = zeros((2 * spec.layers, slots, spec.kv_heads, width), dtype)
+        self.keys, self.values = cells[: spec.layers].unbind(), cells[spec.layers :].unbind()
+        self._pages_LNB = cells.view(2 * spec.layers, pages + 1, -1)
+
+    def copy_page(self, source: int, target: int) -> None:
+        """In all layers, all of it: what is not wanted of it is written over before anybody looks."""
+        self._pages_LNB[:, target] = self._pages_LNB[:, source]
 
     @property
     def null_slot(self) -> int:

@@ -76,8 +76,8 @@ class AcceleratedWorker:
         self._asks = Asks(self._tables.token_addresses(), spec.vocab_size, config.seed, self._staging.upload)
         self._graphs = Graphs(platform, device.graphs)
         with torch.inference_mode(), platform.device:
-            pool = KVPool(spec, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
-            self._attention = ATTENTION[device.attention](spec, pool, device.kernels)
+            self._pool = KVPool(spec, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
+            self._attention = ATTENTION[device.attention](spec, self._pool, device.kernels)
             self._model = load_model(config, self._attention, progress)
             self._taken_ND = torch.zeros(most, spec.hidden, dtype=getattr(torch, device.dtype))
             self._every_N = torch.arange(most)
@@ -97,6 +97,8 @@ class AcceleratedWorker:
     def launch(self, plan: StepPlan) -> Flight:
         """Queue a plan; its draws too, unless masks are to come."""
         with torch.inference_mode():
+            for copy in self._rows.copies(plan):
+                self._pool.copy_page(*copy)
             self._rows.apply(plan)
             for seat in plan.seats:
                 self._asks.sit(seat.row, self._rows[seat.row])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stemma.core.base.numbers import ceil_div
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
-from stemma.core.types.step import Seat, StepPlan, unpack_spans
+from stemma.core.types.step import NO_PAGE, Seat, StepPlan, unpack_spans
 from stemma.device.ops.inputs import Ints, Tables
 
 Ids = NDArray[np.int32]
@@ -33,6 +33,7 @@ class Row:
     bias_ids: Ids
     bias_values: NDArray[np.float32]
     tokens: Ids  # by position; its row of the table
+    seated: int  # the plan that seated it
     step: int = -1  # the last plan that brought pages or tokens
 
 
@@ -56,10 +57,21 @@ class RowTable:
     def __getitem__(self, row: int) -> Row:
         return self._rows[row]
 
+    def copies(self, plan: StepPlan) -> list[tuple[int, int]]:
+        """Source and target of each page that its seats begin with as a copy: before `apply`, and made once.
+
+        When a plan is stepped again, somebody may have written to a source meanwhile.
+        """
+        return [
+            (seat.copy_from, seat.pages[-1])
+            for seat in plan.seats
+            if seat.copy_from != NO_PAGE and ((row := self._rows.get(seat.row)) is None or row.seated != plan.step)
+        ]
+
     def apply(self, plan: StepPlan) -> None:
         """Seat who is new and append pages. Applying one plan twice, or its rows one by one, is as good as once."""
         for seat in plan.seats:
-            self._sit(seat)
+            self._sit(seat, plan.step)
         for number, news in plan.news.items():
             row = self._rows.get(number)
             if row is not None and row.step != plan.step:
@@ -72,7 +84,7 @@ class RowTable:
     def tokens_at(self, row_S: Ints, position_S: Ints) -> Tensor:
         return torch.from_numpy(self.tokens_RC[row_S, position_S].astype(np.int64))
 
-    def _sit(self, seat: Seat) -> None:
+    def _sit(self, seat: Seat, step: int) -> None:
         bias, row = seat.sampling.logit_bias, seat.row
         self._rows[row] = Row(
             prompt_len=seat.prompt_len,
@@ -83,6 +95,7 @@ class RowTable:
             bias_ids=_ids(bias),
             bias_values=np.array(list(bias.values()), np.float32),
             tokens=self.tokens_RC[row],
+            seated=step,
         )
         self.known_R[row], self.paged_R[row], self.prompt_R[row] = 0, 0, seat.prompt_len
         self._write(row, 0, seat.tokens)

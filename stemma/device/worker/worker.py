@@ -39,8 +39,8 @@ class Worker:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None] | None = None):
         torch.set_num_threads(config.device.threads)
         cache, device = config.cache, config.device
-        pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
-        self._attention = ATTENTION[device.attention](config.model, pool, device.kernels)
+        self._pool = KVPool(config.model, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
+        self._attention = ATTENTION[device.attention](config.model, self._pool, device.kernels)
         self._rows = RowTable(config.schedule.max_running, config.context, cache.page_size, config.model.vocab_size)
         self._reader = ops_of(device.kernels).inputs(self._rows.tables, config.schedule.step_tokens)
         self._sampler: Sampler = (
@@ -56,6 +56,8 @@ class Worker:
         """`masks` is called when the forward pass is done, and may block."""
         began = time.perf_counter()
         with torch.inference_mode():
+            for copy in self._rows.copies(plan):
+                self._pool.copy_page(*copy)
             self._rows.apply(plan)
             for seat in plan.seats:
                 self._sampler.sit(seat.row, self._rows[seat.row])

@@ -8,7 +8,7 @@ from stemma.core.config.engine import CacheConfig
 
 def stored(cache: PrefixCache, *tokens: int) -> None:
     prefix = array("i", tokens)
-    lease = cache.acquire(cache.match(prefix, "", len(prefix)), "", len(prefix))
+    lease = cache.acquire(cache.match(prefix, "", len(prefix)), "", len(prefix), len(prefix))
     assert cache.extend(lease, len(prefix)) is not None
     cache.release(lease, prefix, len(prefix))
 
@@ -19,7 +19,7 @@ def found(cache: PrefixCache, *tokens: int) -> int:
 
 def evict(cache: PrefixCache, pages: int) -> None:
     """Take that many pages beyond the free ones, and give them back unused."""
-    lease = cache.acquire(cache.match(array("i"), "", 0), "", 0)
+    lease = cache.acquire(cache.match(array("i"), "", 0), "", 0, 0)
     assert cache.extend(lease, (len(cache.pool.free) + pages) * cache.page_size) is not None
     cache.release(lease, array("i"), 0)
 

@@ -1,6 +1,7 @@
 """RadixTree against a dict from every cached prefix to the page that ends it."""
 
 from array import array
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from stemma.control.cache.evict import LeastRecentlyUsed
 from stemma.control.cache.radix import Node, RadixTree
 from stemma.core.base.errors import Bug
+from tests.unit.control.cache.prefixes import Prefix, most_common
 
-Prefix = tuple[str, tuple[int, ...]]  # salt, tokens: whole pages
 SALTS = ("", "", "a tenant")
 
 
@@ -32,6 +33,20 @@ def content(tree: RadixTree) -> dict[Prefix, int]:
     return found
 
 
+@dataclass
+class Held:
+    """A lock, as a lease has it."""
+
+    node: Node
+    salt: str
+    prefix: tuple[int, ...]
+    tail: Node | None = None
+
+    @property
+    def end(self) -> Node:
+        return self.tail or self.node
+
+
 class Walk:
     """Random operations on a tree, each followed by a comparison with the dict."""
 
@@ -40,7 +55,7 @@ class Walk:
         self.size = self.random.choice([1, 2, 3, 4])
         self.tree, self.evictor = tree_of(self.size)
         self.model: dict[Prefix, int] = {}
-        self.held: list[tuple[Node, Prefix]] = []
+        self.held: list[Held] = []
         self.pages = 0
 
     def some_tokens(self) -> "array[int]":
@@ -54,13 +69,14 @@ class Walk:
 
     def insert(self) -> None:
         tokens, salt = self.some_tokens(), self.random.choice(SALTS)
-        count = len(tokens) // self.size
-        pages = array("i", range(self.pages, self.pages + count))
-        self.pages += count
+        count = -(-len(tokens) // self.size)
+        pages = self.new_pages(count)
         known = self.longest(tokens, salt, len(tokens)) // self.size
-        spare = self.tree.insert(self.tree.root, salt, tokens[: count * self.size], pages)
-        assert spare == pages[:known]
-        for place in range(known, count):
+        rest = len(tokens) % self.size
+        is_covered = 0 < rest == self.common(salt, tuple(tokens), len(tokens) - rest)
+        spare = self.tree.insert(self.tree.root, salt, tokens, pages)
+        assert spare == pages[:known] + (pages[-1:] if is_covered else array("i"))
+        for place in range(known, count - is_covered):
             self.model[salt, tuple(tokens[: (place + 1) * self.size])] = pages[place]
 
     def match_and_lock(self) -> None:
@@ -76,29 +92,80 @@ class Walk:
         if self.random.random() < 0.6:
             node = self.tree.end(hit)
             self.tree.lock(node)
-            self.held.append((node, (salt, tuple(tokens[: hit.tokens]))))
+            held = Held(node, salt, tuple(tokens[: hit.tokens]))
+            self.held.append(held)
+            self.look_near(held, tokens[hit.tokens : min(limit, hit.tokens + self.size)])
+
+    def look_near(self, held: Held, tokens: "array[int]") -> None:
+        """What begins as it goes on, and take that over where it is a free tail."""
+        near, same = self.tree.nearest(held.node, held.salt, tokens)
+        asked = held.prefix + tuple(tokens)
+        assert same == self.common(held.salt, asked, len(held.prefix))
+        assert (near is None) == (same == 0)
+        if near is None:
+            return
+        assert near.parent is held.node and near.tokens[:same] == tokens[:same]
+        if near.is_evictable and len(near.tokens) == same:
+            self.tree.adopt(near)
+            held.tail = near
+
+    def lend(self) -> None:
+        held = self.any_held()
+        if held is None or held.tail is not None:
+            return
+        tokens = array("i", [self.random.randrange(2) for _ in range(self.random.randrange(1, self.size + 1))])
+        if len(tokens) == self.size:
+            return
+        pages = self.new_pages(1)
+        prefix = held.prefix + tuple(tokens)
+        is_covered = self.common(held.salt, prefix, len(held.prefix)) == len(tokens)
+        held.tail = self.tree.lend(held.node, held.salt, tokens, pages[0])
+        assert (held.tail is None) == is_covered
+        if held.tail is not None:
+            self.model[held.salt, prefix] = pages[0]
+
+    def take_one_back(self) -> None:
+        if self.held:
+            self.take_back(self.random.choice(self.held))
+
+    def take_back(self, held: Held) -> None:
+        if held.tail is not None:
+            del self.model[held.salt, held.prefix + tuple(held.tail.tokens)]
+            self.tree.take_back(held.tail)
+            held.tail = None
 
     def grow(self) -> None:
-        if not self.held:
+        held = self.any_held()
+        if held is None:
             return
-        place = self.random.randrange(len(self.held))
-        node, (salt, prefix) = self.held[place]
+        self.take_back(held)
         count = self.random.randrange(1, 4)
         tokens = array("i", [self.random.randrange(2) for _ in range(count * self.size)])
-        pages = array("i", range(self.pages, self.pages + count))
-        self.pages += count
-        is_new = (salt, prefix + tuple(tokens[: self.size])) not in self.model
-        end = self.tree.grow(node, salt, tokens, pages)
+        pages = self.new_pages(count)
+        is_new = (held.salt, held.prefix + tuple(tokens[: self.size])) not in self.model
+        end = self.tree.grow(held.node, held.salt, tokens, pages)
         assert (end is not None) == is_new
         if end is not None:
             for index, page in enumerate(pages):
-                self.model[salt, prefix + tuple(tokens[: (index + 1) * self.size])] = page
-            self.held[place] = (end, (salt, prefix + tuple(tokens)))
+                self.model[held.salt, held.prefix + tuple(tokens[: (index + 1) * self.size])] = page
+            held.node, held.prefix = end, held.prefix + tuple(tokens)
 
     def unlock(self) -> None:
-        if self.held:
-            node, _ = self.held.pop(self.random.randrange(len(self.held)))
-            self.tree.unlock(node)
+        held = self.any_held()
+        if held is not None:
+            self.take_back(held)
+            self.held.remove(held)
+            self.tree.unlock(held.node)
+
+    def any_held(self) -> Held | None:
+        return self.random.choice(self.held) if self.held else None
+
+    def new_pages(self, count: int) -> "array[int]":
+        self.pages += count
+        return array("i", range(self.pages - count, self.pages))
+
+    def common(self, salt: str, tokens: tuple[int, ...], start: int) -> int:
+        return most_common(self.model, self.size, salt, start, tokens)
 
     def evict(self) -> None:
         leaf = self.evictor.next()
@@ -109,23 +176,23 @@ class Walk:
         for page in self.tree.trim(leaf, self.random.randrange(1, len(leaf.pages) + 1)):
             salt, prefix = next(key for key, value in self.model.items() if value == page)
             del self.model[salt, prefix]
-            assert not any(key[0] == salt and key[1][: len(prefix)] == prefix for _, key in self.held)
+            if len(prefix) % self.size == 0:
+                assert not any(held.salt == salt and held.prefix[: len(prefix)] == prefix for held in self.held)
 
     def step(self) -> None:
         self.tree.step += self.random.randrange(2)
-        self.random.choice(
-            [self.insert, self.match_and_lock, self.match_and_lock, self.grow, self.unlock, self.evict]
-        )()
+        turns = [self.insert, self.match_and_lock, self.match_and_lock, self.grow, self.unlock, self.evict, self.lend]
+        self.random.choice([*turns, self.take_one_back])()
         assert content(self.tree) == self.model
         ends: dict[Node, int] = {}
-        for node, _ in self.held:
-            ends[node] = ends.get(node, 0) + 1
+        for held in self.held:
+            ends[held.end] = ends.get(held.end, 0) + 1
         self.tree.check(ends)
         protected = {
-            (salt, prefix[:length])
-            for _, (salt, prefix) in self.held
-            for length in range(self.size, len(prefix) + 1, self.size)
-        }
+            (held.salt, held.prefix[:length])
+            for held in self.held
+            for length in range(self.size, len(held.prefix) + 1, self.size)
+        } | {(held.salt, held.prefix + tuple(held.tail.tokens)) for held in self.held if held.tail}
         assert self.tree.locked == len(protected)
 
 

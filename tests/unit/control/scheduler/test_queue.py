@@ -23,7 +23,7 @@ def cache_with(*prefixes: tuple[int, ...]) -> PrefixCache:
     cache = PrefixCache(CacheConfig(pages=100, page_size=1))
     for prefix in prefixes:
         tokens = array("i", prefix)
-        lease = cache.acquire(cache.match(tokens, "", len(tokens)), "", len(tokens))
+        lease = cache.acquire(cache.match(tokens, "", len(tokens)), "", len(tokens), len(tokens))
         assert cache.extend(lease, len(tokens)) is not None
         cache.release(lease, tokens, len(tokens))
     return cache

@@ -85,12 +85,12 @@ def test_a_later_request_finds_prompt_and_answer() -> None:
     assert harness.outcomes["second"].usages[-1].cached == 16
 
 
-def test_a_wholly_cached_prompt_computes_its_last_page_again() -> None:
+def test_a_wholly_cached_prompt_computes_its_last_token_again() -> None:
     harness = Harness(page_size=4)
     for id in ("cold", "warm"):
         harness.add(request(id, range(8), 2))
         harness.run()
-    assert harness.outcomes["warm"].usages[-1].cached == 4
+    assert harness.outcomes["warm"].usages[-1].cached == 7
     assert harness.outcomes["warm"].said == harness.outcomes["cold"].said
 
 
@@ -102,9 +102,9 @@ def test_salts_do_not_share() -> None:
     assert [harness.outcomes[id].usages[-1].cached for id in "abc"] == [0, 0, 8]
 
 
-@pytest.mark.parametrize(("start", "cached"), [(-1, 12), (12, 8), (9, 8), (8, 4), (5, 4), (4, 0), (1, 0), (0, 0)])
+@pytest.mark.parametrize(("start", "cached"), [(-1, 12), (12, 11), (9, 8), (8, 7), (5, 4), (4, 3), (1, 0), (0, 0)])
 def test_a_hit_ends_where_prompt_logprobs_begin(start: int, cached: int) -> None:
-    # Position p is scored by computing p - 1, so a page may be taken over if it ends before start - 1.
+    # Position p is scored by computing p - 1.
     harness = Harness(page_size=4)
     harness.add(request("cold", range(13), 1, logprobs_from=start))
     harness.run()
@@ -135,7 +135,7 @@ def test_no_output_is_asked_for() -> None:
     harness.run()
     assert harness.outcomes["a"].tokens == [] and len(harness.outcomes["a"].prompt_logprobs) == 9
     assert finish_of(harness, "a") == Finish(reason="length")
-    assert harness.scheduler.stats().cached_pages == 2  # it warms the cache
+    assert harness.scheduler.stats().cached_pages == 3  # it warms the cache
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -247,8 +247,8 @@ def test_siblings_compute_their_prompt_once() -> None:
     harness.add(*asked)
     harness.run()
     assert [harness.outcomes[one.id].said for one in asked] == [alone(one).said for one in asked]
-    # Each computes its last page; all the rest is computed by the first.
-    assert harness.device.tokens == 36 + 8 * (4 + 2)
+    # Each computes its last token; all the rest is computed by the first.
+    assert harness.device.tokens == 39 + 8 * (1 + 2)
 
 
 def test_whoever_scores_its_prompt_waits_for_nobody() -> None:
@@ -280,7 +280,7 @@ def test_nobody_waits_for_what_a_decode_says() -> None:
     harness.turn()
     assert harness.scheduler.stats().running == 2
     harness.run()
-    assert harness.outcomes["b"].usages[-1].cached == 0
+    assert harness.outcomes["b"].usages[-1].cached == 30
 
 
 def test_flush_forgets_only_when_idle() -> None:

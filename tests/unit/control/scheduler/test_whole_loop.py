@@ -9,6 +9,7 @@ import pytest
 from stemma.core.config.engine import Policy, ScheduleConfig
 from stemma.core.types.control import Stats
 from stemma.core.types.request import Abort, Request
+from stemma.core.types.step import NO_PAGE
 from stemma.core.types.tokens import unpack
 from tests.plans import rows_of, tokens_of
 from tests.scheduler_harness import CONTEXT, Harness, alone, request
@@ -23,6 +24,7 @@ class Seen:
 
     stats: list[Stats] = field(default_factory=list)
     chunked: int = 0  # prompts computed in several steps
+    copied: int = 0  # seats that begin with the copy of a page
     reasons: dict[str, int] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
@@ -115,6 +117,7 @@ def run(seed: int, seen: Seen) -> None:
         seen.reasons[finish.reason] = seen.reasons.get(finish.reason, 0) + 1
     seen.stats.append(harness.scheduler.stats())
     seen.chunked += sum(row.count > 1 and not row.samples for plan in harness.plans for row in rows_of(plan))
+    seen.copied += sum(seat.copy_from != NO_PAGE for plan in harness.plans for seat in plan.seats)
     assert harness.scheduler.flush()
     harness.scheduler.check()
     assert harness.scheduler.stats().free_pages == harness.scheduler.stats().pages
@@ -149,4 +152,5 @@ def test_everybody_is_told_what_it_would_be_told_alone(group: int) -> None:
     assert seen.total("mixed_steps") > 100
     assert {stats.most_in_flight for stats in seen.stats} == {1, 2, 3}
     assert seen.chunked > 100
+    assert seen.copied > 100
     assert min(seen.reasons[reason] for reason in ("stop", "length", "abort")) > 10

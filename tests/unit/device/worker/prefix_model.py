@@ -74,9 +74,14 @@ class FakeModel:
         wanted = [self.prefixes[number] for number in hidden_TD[places_S].squeeze(1).tolist()]
         return torch.stack([self.spoil(prefix, prefix_logits(prefix)) for prefix in wanted])
 
+    def copy_page(self, source: int, target: int) -> None:
+        """It is its own pool."""
+        pages = self.slots.view(-1, PAGE_SIZE)
+        pages[target] = pages[source]
+
 
 def fake_worker(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> Worker:
-    monkeypatch.setattr(worker_module, "KVPool", lambda *arguments: None)
+    monkeypatch.setattr(worker_module, "KVPool", lambda *arguments: model)
     monkeypatch.setattr(worker_module, "ATTENTION", {"reference": FakeAttention})
     monkeypatch.setattr(worker_module, "load_model", lambda *arguments: model)
     spec = ModelSpec(

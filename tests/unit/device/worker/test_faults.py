@@ -71,6 +71,33 @@ def test_a_plan_may_be_stepped_again(monkeypatch: pytest.MonkeyPatch, where: str
     assert found == expected
 
 
+@pytest.mark.parametrize("where", ["forward", "logits"])
+def test_a_page_is_copied_once_and_before_anything_is_written(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Row 1 begins with three tokens out of row 0's page, which row 2 writes to in the same step."""
+    begun = Seat(row=0, tokens=pack([1, 2, 3, 4]), prompt_len=4, pages=(), sampling=SAMPLED)
+    copied = Seat(row=1, tokens=pack([1, 2, 3, 9, 9]), prompt_len=5, pages=(6,), copy_from=5, sampling=SAMPLED)
+    taker = Seat(row=2, tokens=pack([8, 8]), prompt_len=2, pages=(), sampling=SAMPLED)
+    plan = plan_of(2, [RowPlan(2, 0, 2, (5,), True), RowPlan(1, 3, 2, (7,), True)], (copied, taker))
+    expected = {}
+    for row, tokens in ((1, [1, 2, 3, 9, 9]), (2, [8, 8])):
+        seat = Seat(row=row, tokens=pack(tokens), prompt_len=len(tokens), pages=(), sampling=SAMPLED)
+        alone = plan_of(1, [RowPlan(row, 0, len(tokens), (1, 2)[: 1 + len(tokens) // 4], True)], (seat,))
+        [expected[row]] = results_of(alone, fake_worker(monkeypatch, FakeModel()).step(alone))
+    for is_rough in (False, True):
+        model = FakeModel()
+        worker, right = fake_worker(monkeypatch, model), getattr(model, where)
+        worker.step(plan_of(1, [RowPlan(0, 0, 4, (5,), True)], (begun,)))
+        if is_rough:
+            monkeypatch.setattr(model, where, lambda *arguments: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                worker.step(plan)
+            monkeypatch.setattr(model, where, right)
+            results = tuple(one_by_one(worker, plan))
+        else:
+            results = results_of(plan, worker.step(plan))
+        assert {result.row: result for result in results} == expected
+
+
 SEAT = Seat(row=2, tokens=pack([1, 2, 3, 4, 5]), prompt_len=5, pages=(8,), sampling=GREEDY)
 
 
