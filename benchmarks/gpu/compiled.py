@@ -31,7 +31,7 @@ from stemma.device.ops.triton.launch import AMD_STAGES
 
 TARGETS = {"sm_90": GPUTarget("cuda", 90, 32), "gfx942": GPUTarget("hip", "gfx942", 64)}
 _TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
-_MATRIX = re.compile(r"\b(HGMMA|QGMMA|HMMA|DMMA)\b|\b(v_mfma)")
+_MATRIX = re.compile(r"\b(HGMMA|QGMMA|IGMMA|HMMA|IMMA|DMMA)\b|\b(v_mfma)")
 
 
 @dataclass

@@ -3,10 +3,11 @@
 Shapes: T rows of a step, I inputs, O outputs, D model width, J twice the width of a feed-forward layer, X heads.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from importlib.util import find_spec
+from typing import Any, Protocol, cast, get_args
 
 import msgspec
 import numpy as np
@@ -16,15 +17,19 @@ from torch.nn import functional as F
 
 from benchmarks.gpu.stage import Stage, difference, forget, kernel_seconds, tell
 from benchmarks.gpu.weights import folder_of
+from stemma.core.config.engine import LIBRARIES
 from stemma.core.config.families import read_model_spec
 from stemma.core.config.model import ModelSpec, kv_bytes_per_token, matrix_shapes
-from stemma.device.attention.backend import ATTENTION
+from stemma.core.config.quant import Format, Quantization, row_bytes
+from stemma.core.types.step import pack_spans
+from stemma.device.attention.backend import ATTENTION, AttentionBackend, AttentionPlan, Spans
 from stemma.device.attention.triton import TritonAttention
 from stemma.device.kv.pool import KVPool
 from stemma.device.layers.rope import Rotary
 from stemma.device.ops.accelerated import step_ops
 from stemma.device.ops.cpu.sampling import ASK
 from stemma.device.ops.matrix import Matrix, empty_matrix
+from stemma.device.ops.reference import int8
 from stemma.device.ops.table import Ops, ops_of
 
 ROWS = (1, 8, 64, 256, 8192)
@@ -34,6 +39,12 @@ MOST_COPIES = 16
 MOST_CACHE_BYTES = 12 << 30  # of keys and values in one case
 LIMIT = 5e-3  # of the difference in bfloat16
 BF16 = torch.bfloat16
+
+
+class PlannedAttention(AttentionBackend, Protocol):
+    """A library's, whose keys and values are in the pool already."""
+
+    def attend(self, q_TNH: Tensor, layer: int, plan: AttentionPlan) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Case:
     peer: Callable[..., Tensor] | None  # torch's own
     bytes: int  # that must be moved
     flops: int = 0
+    others: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)  # of libraries that are installed
 
 
 def kernels(stage: Stage) -> None:
@@ -57,7 +69,8 @@ def kernels(stage: Stage) -> None:
     with torch.device(stage.device), torch.inference_mode():
         for model in stage.models:
             spec = read_model_spec(folder_of(stage, model))
-            for make in (matrices, norms, gates, heads, *((attention, draws) if stage.is_accelerated else ())):
+            accelerated = (attention, draws) if stage.is_accelerated else ()
+            for make in (matrices, norms, gates, heads, *accelerated, quantised):
                 for case in make(ops, plain, spec, rows):
                     try:
                         _measure(stage, model, case)
@@ -79,9 +92,21 @@ def _measure(stage: Stage, model: str, case: Case) -> None:
         us=seconds * 1e6,
         spread_us=spread * 1e6,
         torch_us=None if peer is None else peer * 1e6,
+        **{f"{name}_us": _others_us(stage, case, run) for name, run in case.others.items()},
         bytes=case.bytes,
         flops=case.flops,
     )
+
+
+def _others_us(stage: Stage, case: Case, run: Callable[..., Tensor]) -> float | str:
+    """Of a library's kernel; why not, if it fails."""
+    try:
+        off = difference(run(*case.given[0]), case.right(*case.given[0]))
+        if off > LIMIT:
+            return f"off by {off:.1e}"
+        return kernel_seconds(stage, *(partial(run, *given) for given in case.given))[0] * 1e6
+    except Exception as error:  # its affair
+        return f"{type(error).__name__}: {error}"[:200]
 
 
 def copies(bytes_each: int) -> int:
@@ -89,7 +114,7 @@ def copies(bytes_each: int) -> int:
 
 
 def matrices(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
-    """Every matrix of a layer, and the head."""
+    """Every matrix of a layer, and the head. Torch's own is a library's: what it gains is what the same bytes cost."""
 
     def product(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
         return ops.linear(x_TI, matrix, None)
@@ -97,32 +122,74 @@ def matrices(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> It
     def scores(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
         return ops.logits(x_TI, matrix)
 
+    def gated(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return ops.gated_linear(x_TI, matrix, None, spec.activation)
+
     def right(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
         return x_TI.float() @ weight_OI.float().T
+
+    def right_gated(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return plain.gated(right(x_TI, matrix, weight_OI), spec.activation)
 
     def peer(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
         return F.linear(x_TI, weight_OI)
 
+    def peer_gated(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return ops.gated(F.linear(x_TI, weight_OI), spec.activation)
+
     for outputs, inputs in matrix_shapes(spec):
-        is_head = outputs == spec.vocab_size
+        is_head, is_gated = outputs == spec.vocab_size, outputs == 2 * spec.intermediate
+        op, run = ("logits", scores) if is_head else ("gated_linear", gated) if is_gated else ("linear", product)
         laid = [_matrix(ops, outputs, inputs) for _ in range(copies(2 * outputs * inputs))]
         for count in [count for count in rows if not is_head or count <= HEAD_ROWS]:
             x_TI = torch.randn(count, inputs, dtype=BF16)
             yield Case(
-                op="logits" if is_head else "linear",
+                op=op,
                 shape=f"{count}x{inputs} @ {inputs}x{outputs}",
                 given=[(x_TI, *each) for each in laid],
-                run=scores if is_head else product,
-                right=right,
-                peer=peer,
-                bytes=2 * (outputs * inputs + count * inputs) + (4 if is_head else 2) * count * outputs,
+                run=run,
+                right=right_gated if is_gated else right,
+                peer=peer_gated if is_gated else peer,
+                bytes=2 * inputs * (outputs + count) + (4 if is_head else 1 if is_gated else 2) * count * outputs,
                 flops=2 * count * outputs * inputs,
             )
 
 
-def _matrix(ops: Ops, outputs: int, inputs: int) -> tuple[Matrix, Tensor]:
+def quantised(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Iterator[Case]:
+    """The matrices of a layer in fewer bits, against products of what their bits stand for; torch's own in 16 bits."""
+
+    def run(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return ops.linear(x_TI, matrix, None)
+
+    def right(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        q_TI, scale_T1 = int8.quantise(x_TI.float())
+        every_O = torch.arange(matrix.outputs)
+        return (q_TI * scale_T1) @ ops.embed(every_O, replace(matrix, dtype=torch.float32)).T
+
+    def peer(x_TI: Tensor, matrix: Matrix, weight_OI: Tensor) -> Tensor:
+        return F.linear(x_TI, weight_OI)
+
+    for format in get_args(Quantization):
+        for outputs, inputs in [shape for shape in matrix_shapes(spec) if shape[0] != spec.vocab_size]:
+            stored = outputs * row_bytes(format, inputs, "bfloat16")
+            laid = [_matrix(ops, outputs, inputs, format) for _ in range(copies(stored))]
+            for count in rows[::2]:
+                x_TI = torch.randn(count, inputs, dtype=BF16)
+                yield Case(
+                    op=f"linear, {format}",
+                    shape=f"{count}x{inputs} @ {inputs}x{outputs}",
+                    given=[(x_TI, *each) for each in laid],
+                    run=run,
+                    right=right,
+                    peer=peer,
+                    bytes=stored + 2 * count * (inputs + outputs),
+                    flops=2 * count * outputs * inputs,
+                )
+
+
+def _matrix(ops: Ops, outputs: int, inputs: int, format: Format = "plain") -> tuple[Matrix, Tensor]:
     weight_OI = torch.randn(outputs, inputs, dtype=BF16) / inputs**0.5
-    matrix = empty_matrix("plain", outputs, inputs, BF16)
+    matrix = empty_matrix(format, outputs, inputs, BF16)
     ops.lay(matrix, 0, weight_OI)
     return matrix, weight_OI
 
@@ -232,7 +299,50 @@ def _attention(layer: ModelSpec, count: int, context: int, queries: int, moved: 
         peer=peer,
         bytes=moved + 4 * q_TNH.numel(),
         flops=4 * q_TNH.numel() * (context if queries == 1 else context // 2),
+        others=dict(_libraries(layer, pool, pages_RP, context - queries, queries)),
     )
+
+
+def _libraries(
+    layer: ModelSpec, pool: KVPool, pages_RP: Tensor, start: int, queries: int
+) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Attention of those that are installed, planned ahead of its time."""
+    packed = pack_spans(word for row in range(len(pages_RP)) for word in (row, start, queries, 0))
+    spans = Spans(packed, np.array(pages_RP.tolist(), np.int64))
+    for name, module in LIBRARIES.items():
+        if find_spec(module):
+            backend = cast(PlannedAttention, ATTENTION[name](layer, pool, "triton"))
+            yield name, partial(backend.attend, layer=0, plan=backend.plan(spans))
+    if find_spec("vllm") and find_spec("vllm.vllm_flash_attn"):
+        yield "vllm_flash", partial(_vllm_flash, layer=layer, pool=pool, spans=spans, plans={})
+
+
+def _vllm_flash(q_TNH: Tensor, layer: ModelSpec, pool: KVPool, spans: Spans, plans: dict[str, Tensor]) -> Tensor:
+    """FlashAttention 3 as vLLM carries it."""
+    from vllm.vllm_flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]  # carried, or not
+
+    end_N, count_N = spans.start_N + spans.count_N, spans.count_N
+    if not plans:
+        ints = {
+            "ends": end_N,
+            "firsts": np.concatenate(([0], np.cumsum(count_N))),
+            "pages": spans.pages_RP[spans.row_N],
+        }
+        plans.update({name: torch.from_numpy(found.astype(np.int32)).to(q_TNH.device) for name, found in ints.items()})
+    shape = -1, pool.page_size, layer.kv_heads, layer.head_dim
+    found: Tensor = flash_attn_varlen_func(
+        q_TNH,
+        pool.keys[0].view(shape),
+        pool.values[0].view(shape),
+        max_seqlen_q=int(count_N.max()),
+        cu_seqlens_q=plans["firsts"],
+        max_seqlen_k=int(end_N.max()),
+        seqused_k=plans["ends"],
+        block_table=plans["pages"],
+        causal=True,
+        fa_version=3,
+    )
+    return found
 
 
 def _whole(q_TNH: Tensor, k_RKCH: Tensor, v_RKCH: Tensor) -> Tensor:
@@ -249,8 +359,8 @@ def draws(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> Itera
     for name, wish in (("greedy", {"greedy": True}), ("top-p 0.9", {"top_p": 0.9})):
         for count in (1, 64, 256) if max(rows) >= HEAD_ROWS else (2,):
             asks = np.zeros(count, ASK)
-            for field, value in {"divisor": 1, "repetition": 1, "top_p": 1.0, "top_k": -1, **wish}.items():
-                asks[field] = value
+            for key, value in {"divisor": 1, "repetition": 1, "top_p": 1.0, "top_k": -1, **wish}.items():
+                asks[key] = value
             asks_SB = torch.from_numpy(asks.view(np.uint8).reshape(count, -1)).to(torch.get_default_device())
             logits_SV = torch.randn(count, spec.vocab_size) * 4
             if name != "greedy":

@@ -5,6 +5,7 @@ Shapes: T rows of a step, D model width (4096: Qwen3-8B).
 
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from benchmarks.gpu.whole_step import whole_step
 from stemma.core.base.numbers import round_up
 from stemma.core.config.model import ModelSpec, RopeSpec
-from stemma.core.config.quant import PANEL
+from stemma.core.config.quant import PANEL, Format, Quantization, row_bytes
 from stemma.device.attention.triton import TritonAttention
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.cpu.sampling import ASK, WANT
@@ -22,6 +23,7 @@ from stemma.device.ops.table import ops_of
 from stemma.device.ops.triton.experts import experts, route
 from stemma.device.ops.triton.heads import norm_rotate_write
 from stemma.device.ops.triton.inputs import fill_inputs
+from stemma.device.ops.triton.norm import add_rms_norm_quantise
 from stemma.device.ops.triton.sample import sample
 from stemma.device.ops.triton.score import score
 
@@ -42,14 +44,24 @@ def norm() -> None:
     OPS.add_rms_norm(x_TD, None, nothing(WIDTH), 1e-6)
 
 
-def product(outputs: int, inputs: int, rows: int) -> None:
-    matrix = Matrix("plain", BF16, outputs, inputs, nothing(round_up(outputs, PANEL), 2 * inputs, dtype=torch.uint8))
-    OPS.linear(nothing(rows, inputs), matrix, None)
+def weight(format: Format, outputs: int, inputs: int) -> Matrix:
+    bytes = row_bytes(format, inputs, "bfloat16")
+    return Matrix(format, BF16, outputs, inputs, nothing(round_up(outputs, PANEL), bytes, dtype=torch.uint8))
 
 
-def gated_product(outputs: int, inputs: int, rows: int) -> None:
-    matrix = Matrix("plain", BF16, outputs, inputs, nothing(outputs, 2 * inputs, dtype=torch.uint8))
-    OPS.gated_linear(nothing(rows, inputs), matrix, None, "silu")
+def product(outputs: int, inputs: int, rows: int, format: Format = "plain") -> None:
+    OPS.linear(nothing(rows, inputs), weight(format, outputs, inputs), None)
+
+
+def gated_product(outputs: int, inputs: int, rows: int, format: Format = "plain") -> None:
+    OPS.gated_linear(nothing(rows, inputs), weight(format, outputs, inputs), None, "silu")
+
+
+def quantised_rows(format: Format) -> None:
+    """What stands before products: a norm that quantises, and a table."""
+    x_TD = nothing(256, WIDTH)
+    add_rms_norm_quantise(x_TD, x_TD, nothing(WIDTH), 1e-6)
+    OPS.embed(nothing(256, dtype=torch.int64), weight(format, VOCABULARY, WIDTH))
 
 
 def step_inputs() -> None:
@@ -132,6 +144,16 @@ CASES: dict[str, Callable[[], None]] = {
     "experts, 1 row": partial(mixture, 1),
     "experts, 8192 rows": partial(mixture, 8192),
     **{f"gated linear 24576 x 4096, {rows} rows": partial(gated_product, 24576, 4096, rows) for rows in (1, 64, 8192)},
+    **{
+        f"{format}, {name}, {rows} rows": partial(run, outputs, inputs, rows, format)
+        for format in get_args(Quantization)
+        for name, run, outputs, inputs in (
+            ("linear", product, 4096, 12288),
+            ("gated linear", gated_product, 24576, 4096),
+        )
+        for rows in (1, 8192)
+    },
+    **{f"{format}, rows": partial(quantised_rows, format) for format in get_args(Quantization)},
     **{
         f"linear {outputs} x {inputs}, {rows} rows": partial(product, outputs, inputs, rows)
         for outputs, inputs, rows in (

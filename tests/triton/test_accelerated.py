@@ -9,6 +9,7 @@ import torch
 
 from stemma.core.base.errors import Bug
 from stemma.core.config.engine import EngineConfig
+from stemma.core.config.quant import Format
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import Masks, News, Seat, StepPlan, StepResult, pack_spans
@@ -165,6 +166,19 @@ def test_a_fault_is_of_its_row_alone(folder: Path) -> None:
     assert list(found.findings) == [1]
     assert "position 7 are not finite" in (found.findings[1].fault or "")
     assert tokens_of(found)[1] == -1
+
+
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_weights_and_cache_in_fewer_bits(folder: Path, format: Format) -> None:
+    """Draws see rows of 8 bits, with and without graphs."""
+    found = []
+    for body in (TRITON, BODIES[0]):
+        config = config_of(folder, body)
+        device = msgspec.structs.replace(config.device, weights=format, kv_dtype="int8")
+        worker = (AcceleratedWorker if body == TRITON else Worker)(msgspec.structs.replace(config, device=device))
+        plans = (seated(3), *(decodes(step, [0, 1, 2]) for step in range(1, 5)))
+        found.append([worker.step(plan).tokens for plan in plans])
+    assert found[0] == found[1]
 
 
 def test_a_row_that_may_draw_nothing_is_told_so(folder: Path) -> None:

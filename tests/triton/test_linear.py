@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stemma.device.ops.triton import linear
+from stemma.device.ops.triton import linear, rules
 from tests.matrices import laid
 from tests.triton.rows import DTYPES, REFERENCE, TRITON, assert_near, random
 
@@ -47,10 +47,10 @@ def test_damaged_numbers_reach_the_answer_and_no_other() -> None:
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(6144, 4096), (4096, 4096), (24576, 4096), (4096, 12288)])
 def test_chunks_are_whole_and_fill_the_device(outputs: int, inputs: int) -> None:
-    chunk = linear._chunk(inputs, outputs)
-    assert chunk % linear.SHAPES[0].depth == 0 and inputs % chunk == 0
+    chunk = rules.chunk_of(inputs, outputs)
+    assert chunk % rules.DEPTH == 0 and inputs % chunk == 0
     programs = outputs // 64 * (inputs // chunk)
-    assert programs >= 0.4 * linear._PROGRAMS and (chunk == inputs or programs <= linear._PROGRAMS)
+    assert programs >= 0.4 * rules.PROGRAMS and (chunk == inputs or programs <= rules.PROGRAMS)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

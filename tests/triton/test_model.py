@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stemma.core.config.families import read_model_spec
+from stemma.core.config.quant import Format
 from stemma.device.attention.backend import Turn
 from stemma.device.attention.triton import TritonAttention
 from stemma.device.kv.pool import KVPool
@@ -18,7 +19,7 @@ from tests.spans import Span, together
 from tests.triton.rows import TRITON as OPS
 from tests.triton.rows import random
 
-TRITON = Body("triton", "triton")
+TRITON, PLAIN = Body("triton", "triton"), Body("reference", "reference")
 
 
 @pytest.mark.parametrize("shape", ["llama-biases", "qwen3-seven"])
@@ -30,6 +31,17 @@ def test_it_agrees_with_transformers(tmp_path: Path, shape: str) -> None:
     steps = [runner.step([(0, tokens[:17])])[0], *(runner.step([(0, [token])])[0] for token in tokens[17:])]
     expected = by_transformers(folder, tokens)
     torch.testing.assert_close(torch.cat(steps).log_softmax(-1), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_quantised_weights_say_what_the_reference_says(tmp_path: Path, format: Format) -> None:
+    """An activation beside the border of two integers may fall to either side."""
+    architecture, fields = SHAPES["qwen3-seven"]
+    folder, tokens = tiny_checkpoint(tmp_path, architecture, **fields), random_tokens(20)
+    found, expected = (
+        Runner(engine_config(folder, 64, body=body, weights=format)).step([(0, tokens)])[0] for body in (TRITON, PLAIN)
+    )
+    assert float((found - expected).norm() / expected.norm()) < 2e-3
 
 
 def test_a_token_has_the_same_bits_alone_batched_and_chunked(tmp_path: Path) -> None:

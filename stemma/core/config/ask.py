@@ -110,6 +110,10 @@ class Ask(Struct, frozen=True, kw_only=True):
     device: Annotated[
         str, Note("where to compute: cpu, cuda, cuda:1, or auto; `plan` also knows h200 and others", "device")
     ] = "auto"
+    deterministic: Annotated[
+        Literal["auto", "on", "off"],
+        Note("off: many rows are multiplied by a library, and a row's bits may depend on its company", "device"),
+    ] = "auto"
     disable_cuda_graph: Annotated[bool, Note("launch every kernel of every step by itself", "device")] = False
     threads: Annotated[
         int | None, Note("threads that compute; one per core if left out", "device", low=1, high=1024)

@@ -57,6 +57,7 @@ class DeviceConfig(Struct, frozen=True, kw_only=True):
     attention: Attention = "reference"
     threads: int = 1
     graphs: bool = False  # whether steps are captured, and replayed whole
+    deterministic: bool = True  # whether a row has the bits that it has alone
 
     @property
     def is_native(self) -> bool:

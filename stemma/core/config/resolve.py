@@ -162,6 +162,7 @@ def _device(ask: Ask, machine: Machine, place: Place, spec: ModelSpec, notes: _N
         weights=weights,
         kernels=kernels,
         attention=attention,
+        deterministic=notes.take("deterministic", _deterministic(ask, place, attention)),
         threads=notes.take("threads", _threads(ask, machine)),
         graphs=not is_native and attention not in LIBRARIES and not ask.disable_cuda_graph,
     )
@@ -208,8 +209,6 @@ def _kernels(ask: Ask, machine: Machine, dtype: DType, kv_dtype: KVType) -> tupl
 
 def _accelerated_kernels(ask: Ask, place: Place) -> tuple[Kernels, str]:
     *_, compiled, _ = get_args(Kernels)
-    if "int8" in (ask.kv_cache_dtype, ask.quantization) or ask.quantization == "int4":
-        raise ConfigError(f"quantization and kv_cache_dtype: {place} is served in 16 and 32 bits; take --device cpu")
     if ask.kernels not in (None, compiled):
         raise ConfigError(f"kernels: {ask.kernels} are a processor's, and {place} is none; take {compiled}")
     return (ask.kernels, ASKED) if ask.kernels else (compiled, "compiled at start, for what was found")
@@ -218,7 +217,9 @@ def _accelerated_kernels(ask: Ask, place: Place) -> tuple[Kernels, str]:
 def _weights(ask: Ask, dtype: DType, kernels: Kernels) -> tuple[Format, str]:
     if ask.quantization is None:
         return "plain", f"in {dtype}, as nothing else was asked for"
-    bits = 8 if "avx512_vnni" in _NEEDS.get(kernels, ()) else 64 if kernels not in get_args(NativeKernels) else 16
+    bits = 8 if "avx512_vnni" in _NEEDS.get(kernels, ()) else 16
+    if kernels not in get_args(NativeKernels):
+        bits = 64 if kernels == get_args(Kernels)[-1] else {"int8": 8, "int4": 16}[ask.quantization]
     return ask.quantization, f"{ASKED}; {kernels} kernels compute its sums in products of {bits} bits, exactly"
 
 
@@ -235,6 +236,19 @@ def _attention(ask: Ask, machine: Machine, kernels: Kernels) -> tuple[Attention,
     if asked not in machine.attention:
         raise ConfigError(f"attention_backend: {asked} needs {LIBRARIES[asked]}, not installed here; take {fitting}")
     return asked, f"{ASKED}; a row's bits may depend on its neighbours"
+
+
+def _deterministic(ask: Ask, place: Place, attention: Attention) -> tuple[bool, str]:
+    """Whether products keep one order of summation for any number of rows."""
+    if place.accelerator is None:
+        if ask.deterministic == "off":
+            raise ConfigError("deterministic: off is an accelerator's; a processor's kernels have one order of sums")
+        return True, "kernels of processors have one order of sums"
+    if ask.deterministic == "on" and attention in LIBRARIES:
+        raise ConfigError(f"deterministic: on cannot be kept by attention_backend {attention}; leave one of them out")
+    if ask.deterministic != "auto":
+        return ask.deterministic == "on", ASKED
+    return True, "what it costs was not measured yet (benchmarks/gpu); --deterministic off gives it up"
 
 
 def _threads(ask: Ask, machine: Machine) -> tuple[int, str]:

@@ -62,10 +62,14 @@ class FlashAttention:
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
     ) -> Tensor:
+        write(self.pool.keys[layer], self.pool.values[layer], slots_T, k_TKH, v_TKH)
+        return self.attend(q_TNH, layer, plan)
+
+    def attend(self, q_TNH: Tensor, layer: int, plan: AttentionPlan) -> Tensor:
+        """The same, where keys and values are in the pool already."""
         if not isinstance(plan, FlashPlan):
             raise Bug(f"{type(plan).__name__} is the plan of another attention backend")
         keys, values, window = self.pool.keys[layer], self.pool.values[layer], self.windows[layer]
-        write(keys, values, slots_T, k_TKH, v_TKH)
         out_TNH: Tensor = flash_attn_with_kvcache(
             q_TNH,
             keys.view(self._pages),

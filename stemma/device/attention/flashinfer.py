@@ -71,10 +71,14 @@ class FlashInferAttention:
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
     ) -> Tensor:
+        write(self.pool.keys[layer], self.pool.values[layer], slots_T, k_TKH, v_TKH)
+        return self.attend(q_TNH, layer, plan)
+
+    def attend(self, q_TNH: Tensor, layer: int, plan: AttentionPlan) -> Tensor:
+        """The same, where keys and values are in the pool already."""
         if not isinstance(plan, FlashInferPlan):
             raise Bug(f"{type(plan).__name__} is the plan of another attention backend")
         keys, values = self.pool.keys[layer], self.pool.values[layer]
-        write(keys, values, slots_T, k_TKH, v_TKH)
         cache = keys.view(self._pages), values.view(self._pages)
         out_TNH: Tensor = self._wrappers[self.spec.windows[layer]].run(q_TNH.contiguous(), cache)
         return out_TNH

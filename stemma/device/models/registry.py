@@ -46,9 +46,9 @@ def load_model(config: EngineConfig, attention: AttentionBackend, progress: Prog
     """Build the model that `config` describes and fill it. `progress` hears (bytes done, bytes in all)."""
     if config.device.is_plain:
         _log.warning("plain torch computes, many times slower than kernels; `stemma doctor` tells why")
-    spec, ops = config.model, ops_of(config.device.kernels)
+    spec, device = config.model, config.device
+    ops = ops_of(device.kernels, device.weights, device.deterministic)
     maker = MODELS[spec.architecture]
-    device = config.device
     build = Build(spec, ops, attention, Rotary(spec, config.context), getattr(torch, device.dtype), device.weights)
     model = maker(build)
     waiting = places(model, maker.names, ops.lay)

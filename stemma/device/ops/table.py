@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stemma.core.base.registry import Registry
 from stemma.core.config.engine import Kernels
+from stemma.core.config.quant import Format
 from stemma.device.ops.cpu.library import load
 from stemma.device.ops.inputs import Reader, Tables
 from stemma.device.ops.matrix import Matrix
@@ -34,6 +35,7 @@ _NATIVE = "stemma.device.ops.cpu.bodies"
 _TRITON = "stemma.device.ops.triton"
 _TRITON_PLACES = {
     "inputs": f"{_TRITON}.inputs:inputs",
+    "lay": f"{_TRITON}.quantised:lay",
     "embed": f"{_TRITON}.rows:embed",
     "take": f"{_TRITON}.rows:take",
     "linear": f"{_TRITON}.linear:linear",
@@ -43,6 +45,8 @@ _TRITON_PLACES = {
     "gated": f"{_TRITON}.gated:gated",
     "gated_linear": f"{_TRITON}.linear:gated_linear",
 }
+_QUANTISED_PLACES = {"add_rms_norm": f"{_TRITON}.norm:add_rms_norm_quantise"}
+_LIBRARY_PLACES = {name: f"{_TRITON}.library:{name}" for name in ("linear", "gated_linear")}
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,13 +65,17 @@ class Ops:
     gated_linear: Callable[[Tensor, Matrix, Tensor | None, str], Tensor]
 
 
-def ops_of(kernels: Kernels) -> Ops:
-    """The bodies of every op. Raises ConfigError when native ones cannot be built here."""
-    if kernels == "reference":
-        table = Registry[Callable[..., Any]]("op", _PLACES)
-        return Ops(**{op.name: table[op.name] for op in fields(Ops)})
-    if kernels == "triton":
-        table = Registry[Callable[..., Any]]("op", {**_PLACES, **_TRITON_PLACES})
+def ops_of(kernels: Kernels, format: Format = "plain", is_deterministic: bool = True) -> Ops:
+    """The bodies of every op. Raises ConfigError when native ones cannot be built here.
+
+    The norms of an accelerator's quantised model give rows of 8 bits, which only its matrices read.
+    """
+    if kernels in ("reference", "triton"):
+        places = _PLACES
+        if kernels == "triton":
+            quantised = {} if format == "plain" else _QUANTISED_PLACES
+            places = _PLACES | _TRITON_PLACES | quantised | ({} if is_deterministic else _LIBRARY_PLACES)
+        table = Registry[Callable[..., Any]]("op", places)
         return Ops(**{op.name: table[op.name] for op in fields(Ops)})
     library = load(kernels)
     table = Registry("op", {op.name: f"{_NATIVE}:{op.name}" for op in fields(Ops)})

@@ -79,7 +79,7 @@ class AcceleratedWorker:
             self._pool = KVPool(spec, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
             self._attention = ATTENTION[device.attention](spec, self._pool, device.kernels)
             self._model = load_model(config, self._attention, progress)
-            self._taken_ND = torch.zeros(most, spec.hidden, dtype=getattr(torch, device.dtype))
+            self._taken_ND: Tensor | None = None  # what draws look at; as wide as hidden states turn out to be
             self._every_N = torch.arange(most)
 
     @property
@@ -160,6 +160,8 @@ class AcceleratedWorker:
             self._ops.fill_inputs(out_3T, told.columns_3N, self._tables.tables)
             lay_out()
             hidden_TD = self._model.forward(batch)
+            if self._taken_ND is None:
+                self._taken_ND = hidden_TD.new_zeros(len(self._every_N), hidden_TD.shape[1])
             torch.index_select(hidden_TD, 0, told.asked_N, out=self._taken_ND[: size.rows])
             return hidden_TD
 
@@ -216,6 +218,7 @@ class AcceleratedWorker:
         told, found_N = sheet(self._staging.words, rows), self._staging.found_N[:rows]
 
         def work() -> tuple[Tensor, Drawn]:
+            assert self._taken_ND is not None, "a step is launched ahead of its draws"
             logits_NV = self._model.logits(self._taken_ND[:rows], self._every_N[:rows])
             drawn = self._ops.sample(logits_NV, told.asks_NB)
             tokens_N = drawn.tokens_S.to(torch.int32)

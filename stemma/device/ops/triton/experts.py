@@ -15,7 +15,8 @@ from torch import Tensor
 from stemma.device.ops.reference.experts import Choice
 from stemma.device.ops.triton.gated import gated
 from stemma.device.ops.triton.launch import early, follow, stages
-from stemma.device.ops.triton.linear import SHAPES, round_of
+from stemma.device.ops.triton.linear import round_of
+from stemma.device.ops.triton.rules import SHAPES
 
 _BLOCK = 1024
 

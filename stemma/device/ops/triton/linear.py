@@ -10,7 +10,6 @@ Shapes: T rows, I inputs, O outputs, C chunks.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import torch
 import triton
@@ -19,33 +18,14 @@ from torch import Tensor
 
 from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div, round_up
+from stemma.core.config.quant import GROUP
 from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.triton.gated import acted
 from stemma.device.ops.triton.launch import early, follow, stages
-
-# Both are part of the order of summation: not what a device has, but what it is at least worth to a Hopper GPU.
-_PROGRAMS = 264  # two for each of 132 multiprocessors
-_LEAST = 512  # inputs of a chunk: with fewer, adding the sums takes longer than reading the weights
+from stemma.device.ops.triton.quantised import parts, quantise
+from stemma.device.ops.triton.rules import PROGRAMS, Rule, rule_of
 
 _GROUP = 8  # blocks of rows that meet the same weights before the next ones are read
-
-
-class Shape(NamedTuple):
-    """What a program computes, and how."""
-
-    rows: int
-    outputs: int
-    depth: int  # inputs of a round
-    num_warps: int
-    num_stages: int  # rounds that are on their way from memory
-
-
-SHAPES = (  # the first that holds all rows is taken; of the last there are many
-    Shape(16, 64, 128, 4, 5),
-    Shape(32, 64, 128, 4, 4),
-    Shape(64, 64, 128, 4, 3),
-    Shape(128, 128, 64, 8, 3),
-)
 
 
 @triton.jit
@@ -57,7 +37,53 @@ def round_of(weight, x, inside_T, i, I: tl.constexpr, WHOLE: tl.constexpr, sum):
     else:
         weights = tl.load(weight, mask=(i < I)[None, :], other=0, eviction_policy="evict_first")
         xs = tl.load(x, mask=inside_T & (i < I)[:, None], other=0)
-    return tl.dot(weights, xs, sum, input_precision="ieee")
+    return tl.dot(weights, xs, sum, input_precision="ieee", out_dtype=sum.dtype)
+
+
+@triton.jit
+def _round_of_int4(
+    numbers, levels, x, inside_T, i, I: tl.constexpr, B: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, sum
+):
+    """`sum` and the products of DEPTH inputs, at most 128.
+
+    A level times a number is at most 1016, which float16 has exactly; 128 products with at most 127 stay below 2^24,
+    which float32 has.
+    """
+    GROUPS: tl.constexpr = DEPTH // 32
+    h = tl.arange(0, DEPTH // 2)
+    g = tl.arange(0, GROUPS)
+    first = h // 16 * 32 + h % 16  # input of a byte's lower half
+    numbers += (i // 2 + h)[None, :]
+    levels += (i // 32 + g)[None, :]
+    is_x = inside_T
+    if I % DEPTH == 0:
+        pairs, level = tl.load(numbers, eviction_policy="evict_first"), tl.load(levels)
+    else:
+        pairs = tl.load(numbers, mask=(i // 2 + h < B)[None, :], other=0)
+        level = tl.load(levels, mask=(i // 32 + g < B // 16)[None, :], other=0)
+        is_x = inside_T & (i + first < 2 * B)[:, None]
+    level = tl.broadcast_to(level.to(tl.float16)[:, :, None], (OUTPUTS, GROUPS, 16))
+    level = tl.reshape(level, (OUTPUTS, DEPTH // 2))
+    low = tl.load(x + (i + first)[:, None], mask=is_x, other=0).to(tl.float16)
+    high = tl.load(x + (i + first + 16)[:, None], mask=is_x, other=0).to(tl.float16)
+    none = tl.zeros(sum.shape, tl.float32)
+    some = tl.dot(((pairs & 15) - 8).to(tl.float16) * level, low, none, input_precision="ieee")
+    some = tl.dot((((pairs >> 4) & 15) - 8).to(tl.float16) * level, high, some, input_precision="ieee")
+    return sum + some.to(tl.int32)
+
+
+@triton.jit
+def _chunk_of(
+    weight, levels, x, inside_T, begin, end, d, sum, I: tl.constexpr, STRIDE: tl.constexpr, FORMAT: tl.constexpr,
+    OUTPUTS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """`sum` and the products of the inputs of a chunk."""
+    for i in tl.range(begin, end, DEPTH):
+        if FORMAT == "int4":
+            sum = _round_of_int4(weight, levels, x, inside_T, i, I, STRIDE, OUTPUTS, DEPTH, sum)
+        else:
+            sum = round_of(weight + i, x + i, inside_T, i + d, I, I % DEPTH == 0, sum)
+    return sum
 
 
 @triton.jit
@@ -79,15 +105,25 @@ def _put(out_TO, bias_O, total, o, t, inside_T, tile, O: tl.constexpr, OUTPUTS: 
         tl.store(out_TO + place, gated.to(kind), mask=inside_T & (i < O // 2)[:, None])
 
 
+@triton.jit
+def _scaled(total, scales_O, x_TI, o, t, x_stride, T, PADDED: tl.constexpr, FORMAT: tl.constexpr):
+    """Sums of integers as what they stand for."""
+    if FORMAT == "plain":
+        return total
+    else:
+        row_T = (x_TI + t.to(tl.int64) * x_stride + PADDED).to(tl.pointer_type(tl.float32))
+        return total.to(tl.float32) * tl.load(scales_O + o)[:, None] * tl.load(row_T, mask=t < T, other=0)[None, :]
+
+
 @triton.jit(do_not_specialize=["T"])
 def _product(
-    out_TO, sums_CTO, counts, x_TI, weight_OI, bias_O, T, x_stride,
+    out_TO, sums_CTO, counts, x_TI, weight_OI, levels_OG, scales_O, bias_O, T, x_stride,
     I: tl.constexpr, O: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
-    APART: tl.constexpr, ACTIVATION: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr,
-    GROUP: tl.constexpr, EARLY: tl.constexpr,
+    APART: tl.constexpr, ACTIVATION: tl.constexpr, FORMAT: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr,
+    OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     tiles: tl.constexpr = (O + OUTPUTS - 1) // OUTPUTS
-    whole: tl.constexpr = I % DEPTH == 0
+    KIND: tl.constexpr = tl.float32 if FORMAT == "plain" else tl.int32
     group = tl.program_id(0) // (GROUP * tiles) * GROUP
     within = tl.program_id(0) % (GROUP * tiles)
     size = tl.minimum(tl.cdiv(T, ROWS) - group, GROUP)
@@ -102,23 +138,27 @@ def _product(
         o = tl.minimum(o // 2, O // 2 - 1) + o % 2 * (O // 2)
     d = tl.arange(0, DEPTH)
     inside_T = (t < T)[None, :]
-    weight = weight_OI + o.to(tl.int64)[:, None] * STRIDE + d[None, :]
-    x = x_TI + t.to(tl.int64)[None, :] * x_stride + d[:, None]
+    weight = weight_OI + o.to(tl.int64)[:, None] * STRIDE
+    x = x_TI + t.to(tl.int64)[None, :] * x_stride
+    levels = weight
+    if FORMAT == "int4":
+        levels = levels_OG + o.to(tl.int64)[:, None] * (STRIDE // 16)
+    else:
+        weight += d[None, :]
+        x += d[:, None]
     follow(EARLY)
-    total = tl.zeros((OUTPUTS, ROWS), tl.float32)
-    if APART:
-        chunk = tl.program_id(1)
-        for i in tl.range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, I), DEPTH):
-            total = round_of(weight + i, x + i, inside_T, i + d, I, whole, total)
-    elif CHUNKS == 1:
-        for i in tl.range(0, I, DEPTH):
-            total = round_of(weight + i, x + i, inside_T, i + d, I, whole, total)
+    total = tl.zeros((OUTPUTS, ROWS), KIND)
+    if APART or CHUNKS == 1:
+        begin = tl.program_id(1) * CHUNK
+        end = tl.minimum(begin + CHUNK, I)
+        total = _chunk_of(weight, levels, x, inside_T, begin, end, d, total, I, STRIDE, FORMAT, OUTPUTS, DEPTH)
     else:
         for chunk in tl.range(0, CHUNKS):
-            sum = tl.zeros((OUTPUTS, ROWS), tl.float32)
-            for i in tl.range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, I), DEPTH):
-                sum = round_of(weight + i, x + i, inside_T, i + d, I, whole, sum)
-            total += sum
+            sum = tl.zeros((OUTPUTS, ROWS), KIND)
+            end = tl.minimum((chunk + 1) * CHUNK, I)
+            total += _chunk_of(
+                weight, levels, x, inside_T, chunk * CHUNK, end, d, sum, I, STRIDE, FORMAT, OUTPUTS, DEPTH
+            )
     if APART:
         size_TO = T.to(tl.int64) * O
         sums = sums_CTO + t.to(tl.int64)[None, :] * O + o[:, None]
@@ -127,84 +167,102 @@ def _product(
         count = counts + block * tiles + tile
         if tl.atomic_add(count, 1) == CHUNKS - 1:
             tl.store(count, 0)  # for the next product
-            total = tl.zeros((OUTPUTS, ROWS), tl.float32)
+            total = tl.zeros((OUTPUTS, ROWS), KIND)
             for other in tl.static_range(CHUNKS):
                 total += tl.load(sums + other * size_TO, mask=inside_T, other=0, cache_modifier=".cg")
-            _put(out_TO, bias_O, total, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
+            scaled = _scaled(total, scales_O, x_TI, o, t, x_stride, T, PADDED, FORMAT)
+            _put(out_TO, bias_O, scaled, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
     else:
-        _put(out_TO, bias_O, total, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
+        scaled = _scaled(total, scales_O, x_TI, o, t, x_stride, T, PADDED, FORMAT)
+        _put(out_TO, bias_O, scaled, o, t, inside_T, tile, O, OUTPUTS, ACTIVATION)
 
 
 def linear(x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
-    """`x @ matrix.T + bias`."""
-    return _into(x_TI.new_empty(len(x_TI), matrix.outputs), x_TI, matrix, bias_O, None)
+    """`x @ matrix.T + bias`. Rows may be quantised already, if the matrix is."""
+    out_TO = x_TI.new_empty(len(x_TI), matrix.outputs, dtype=matrix.dtype)
+    return product(out_TO, x_TI, matrix, bias_O, None)
 
 
 def gated_linear(x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None, activation: str) -> Tensor:
     """`activation(gate) * up` of these outputs: gates first, then as many ups. They never see memory."""
-    return _into(x_TI.new_empty(len(x_TI), matrix.outputs // 2), x_TI, matrix, bias_O, activation)
+    out_TO = x_TI.new_empty(len(x_TI), matrix.outputs // 2, dtype=matrix.dtype)
+    return product(out_TO, x_TI, matrix, bias_O, activation)
 
 
 def logits(x_TI: Tensor, matrix: Matrix) -> Tensor:
     """`x @ matrix.T` in float32."""
-    return _into(x_TI.new_empty(len(x_TI), matrix.outputs, dtype=torch.float32), x_TI, matrix, None, None)
+    return product(x_TI.new_empty(len(x_TI), matrix.outputs, dtype=torch.float32), x_TI, matrix, None, None)
 
 
 def plain(matrix: Matrix) -> Tensor:
     """Its rows; outputs and inputs behind the last fill it up."""
     if matrix.format != "plain":
-        raise Bug(f"a matrix of {matrix.format} was laid for kernels that read plain ones only")
+        raise Bug(f"a matrix of {matrix.format} was given to what reads plain ones only")
     return matrix.store.view(matrix.dtype)
 
 
-def _into(out_TO: Tensor, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None, activation: str | None) -> Tensor:
+def product(
+    out_TO: Tensor,
+    x_TI: Tensor,
+    matrix: Matrix,
+    bias_O: Tensor | None,
+    activation: str | None,
+    rule: Rule | None = None,
+) -> Tensor:
+    """Fill `out_TO`, by the rule of this device if no other is given."""
     x_TI = x_TI if x_TI.stride(1) == 1 else x_TI.contiguous()
-    rows, inputs, outputs = len(x_TI), matrix.inputs, matrix.outputs
-    shape = next((shape for shape in SHAPES if rows <= shape.rows), SHAPES[-1])
-    chunk = _chunk(inputs, outputs)
-    chunks, tiles = ceil_div(inputs, chunk), ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
+    rows, inputs, outputs, format = len(x_TI), matrix.inputs, matrix.outputs, matrix.format
+    if format == "plain":
+        weight_OI, levels_OG, scales_O = plain(matrix), None, None
+    else:
+        weight_OI, levels_OG, scales_O = parts(matrix)
+        x_TI = x_TI if x_TI.dtype == torch.int8 else quantise(x_TI)
+    rule = rule or rule_of(x_TI.device, format, outputs, inputs)
+    shape, chunks = rule.shape(rows), ceil_div(inputs, rule.chunk)
+    tiles = ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
     is_apart = _is_apart(chunks, tiles)
-    sums_CTO = torch.empty(chunks, rows, outputs, dtype=torch.float32, device=x_TI.device) if is_apart else None
-    weight_OI = plain(matrix)
+    sums_CTO = None
+    if is_apart:
+        kind = torch.float32 if format == "plain" else torch.int32
+        sums_CTO = torch.empty(chunks, rows, outputs, dtype=kind, device=x_TI.device)
     _product[(tiles, chunks if is_apart else 1)](
         out_TO,
         sums_CTO,
         _counters(x_TI.device) if is_apart else None,
         x_TI,
         weight_OI,
+        levels_OG,
+        scales_O,
         bias_O,
         rows,
         x_TI.stride(0),
         I=inputs,
         O=outputs,
         STRIDE=weight_OI.stride(0),
-        CHUNK=chunk,
+        CHUNK=rule.chunk,
         CHUNKS=chunks,
         APART=is_apart,
         ACTIVATION=activation,
+        FORMAT=format,
+        PADDED=round_up(inputs, GROUP),
         ROWS=shape.rows,
         OUTPUTS=shape.outputs,
         DEPTH=shape.depth,
         GROUP=_GROUP,
         num_warps=shape.num_warps,
-        num_stages=stages(x_TI, shape.num_stages if x_TI.itemsize == 2 else 2),
+        num_stages=stages(x_TI, shape.num_stages if x_TI.itemsize <= 2 else 2),
+        enable_fp_fusion=format == "plain",  # quantised products have the reference's bits
         **early(x_TI),
     )
     return out_TO
 
 
-def _chunk(inputs: int, outputs: int) -> int:
-    """Inputs whose products are added together: a function of the weight's shape, and of nothing else."""
-    chunks = min(_PROGRAMS // ceil_div(outputs, SHAPES[0].outputs), inputs // _LEAST)
-    return round_up(ceil_div(inputs, max(1, chunks)), SHAPES[0].depth)
-
-
 def _is_apart(chunks: int, tiles: int) -> bool:
     """Whether chunks are programs of their own."""
-    return chunks > 1 and tiles < _PROGRAMS
+    return chunks > 1 and tiles < PROGRAMS
 
 
 @cache
 def _counters(device: torch.device) -> Tensor:
     """Zeros that programs count in and leave as zeros. Products of a device run one after the other."""
-    return torch.zeros(_PROGRAMS, dtype=torch.int32, device=device)
+    return torch.zeros(PROGRAMS, dtype=torch.int32, device=device)

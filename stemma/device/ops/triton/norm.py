@@ -9,12 +9,14 @@ import triton.language as tl
 from torch import Tensor
 
 from stemma.device.ops.triton.launch import early, follow
+from stemma.device.ops.triton.quantised import empty_rows, put_row, row_layout
 
 
 @triton.jit
 def _add_rms_norm(
-    out_TD, sum_TD, x_TD, skip_TD, weight_D, eps, D: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr
-):
+    out_TD, sum_TD, x_TD, skip_TD, weight_D, eps, D: tl.constexpr, PADDED: tl.constexpr, GAP: tl.constexpr,
+    BLOCK: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * D
     d = tl.arange(0, BLOCK)
     inside = d < D
@@ -29,18 +31,34 @@ def _add_rms_norm(
     # One rounding each, as in the reference: an approximate square root would show in the last bit.
     scale = tl.math.div_rn(1.0, tl.math.sqrt_rn(tl.sum(wide * wide, 0) / D + eps))
     normed = (wide * scale).to(x.dtype).to(tl.float32) * weight.to(tl.float32)
-    tl.store(out_TD + row + d, normed.to(x.dtype), mask=inside)
+    if GAP:
+        put_row(out_TD, tl.program_id(0).to(tl.int64), normed.to(x.dtype).to(tl.float32), d, PADDED, GAP)
+    else:
+        tl.store(out_TD + row + d, normed.to(x.dtype), mask=inside)
 
 
 def add_rms_norm(x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The norm of `x + skip`, and that sum itself for the next skip. Nothing was skipped at first."""
     x_TD = x_TD.contiguous()
-    out_TD, sum_TD = torch.empty_like(x_TD), x_TD
+    layout = {"PADDED": 0, "GAP": 0, "BLOCK": triton.next_power_of_2(x_TD.shape[1])}
+    return _launch(torch.empty_like(x_TD), x_TD, skip_TD, weight_D, eps, layout)
+
+
+def add_rms_norm_quantise(x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The same, its norm as rows of 8 bits (quantised.py): what a quantised matrix makes of it anyway."""
+    x_TD = x_TD.contiguous()
+    rows, width = x_TD.shape
+    return _launch(empty_rows(rows, width, x_TD.device), x_TD, skip_TD, weight_D, eps, row_layout(width))
+
+
+def _launch(
+    out_TD: Tensor, x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: float, layout: dict[str, int]
+) -> tuple[Tensor, Tensor]:
+    sum_TD = x_TD
     if skip_TD is not None:
         skip_TD, sum_TD = skip_TD.contiguous(), torch.empty_like(x_TD)
-    width = x_TD.shape[-1]
-    block = triton.next_power_of_2(width)
-    _add_rms_norm[(x_TD.numel() // width,)](
+    rows, width = x_TD.shape
+    _add_rms_norm[(rows,)](
         out_TD,
         sum_TD,
         x_TD,
@@ -48,8 +66,9 @@ def add_rms_norm(x_TD: Tensor, skip_TD: Tensor | None, weight_D: Tensor, eps: fl
         weight_D,
         eps,
         D=width,
-        BLOCK=block,
-        num_warps=max(1, min(16, block // 512)),  # 16 elements, two loads of 16 bytes, for each thread
+        num_warps=max(1, min(16, layout["BLOCK"] // 512)),  # 16 elements, two loads of 16 bytes, for each thread
+        enable_fp_fusion=False,
+        **layout,
         **early(x_TD),
     )
     return out_TD, sum_TD

@@ -10,6 +10,7 @@ from torch import Tensor
 from stemma.device.ops.matrix import Matrix
 from stemma.device.ops.triton.launch import early, follow
 from stemma.device.ops.triton.linear import plain
+from stemma.device.ops.triton.quantised import table_rows
 
 _BLOCK = 1024
 
@@ -35,4 +36,6 @@ def take(x_TD: Tensor, places_S: Tensor) -> Tensor:
 
 def embed(tokens_T: Tensor, table: Matrix) -> Tensor:
     """The table's rows for these tokens."""
+    if table.format != "plain":
+        return table_rows(tokens_T, table)
     return take(plain(table)[:, : table.inputs], tokens_T)

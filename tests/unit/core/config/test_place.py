@@ -92,8 +92,6 @@ def test_why_not() -> None:
         ({"device": "tpu"}, "device: 'tpu' is none"),
         ({"device": "h200"}, "device: 'h200' is none"),
         ({"device": "cuda:1"}, "no accelerator 1 was found"),
-        ({"quantization": "int4"}, "take --device cpu"),
-        ({"kv_cache_dtype": "int8"}, "take --device cpu"),
         ({"kernels": "avx2"}, "avx2 are a processor's, and cuda:0 is none; take triton"),
         ({"kernels": "reference"}, "reference are a processor's, and cuda:0 is none; take triton"),
         (
@@ -148,6 +146,23 @@ def test_every_step_up_to_the_limit_has_a_bucket(rows: int) -> None:
     assert bucket_of(buckets, rows + 1) is None
     assert prefill_buckets(8192)[-1] == 512
     assert prefill_buckets(20) == [16, 20]
+
+
+def test_weights_and_cache_of_fewer_bits_are_served() -> None:
+    found = settled(with_device(), quantization="int4", kv_cache_dtype="int8")
+    device = found.engine.device
+    assert (device.weights, device.kv_dtype, device.kernels) == ("int4", "int8", "triton")
+    assert "products of 16 bits" in next(reason.why for reason in found.reasons if reason.name == "weights")
+
+
+def test_bits_that_depend_on_company_are_asked_for() -> None:
+    assert settled(with_device()).engine.device.deterministic
+    assert not settled(with_device(), deterministic="off").engine.device.deterministic
+    with pytest.raises(ConfigError, match="off is an accelerator's"):
+        settled(BARE, deterministic="off")
+    equipped = msgspec.structs.replace(with_device(), attention=("flash",))
+    with pytest.raises(ConfigError, match="on cannot be kept by attention_backend flash"):
+        settled(equipped, deterministic="on", attention_backend="flash")
 
 
 def test_attention_of_a_library_is_used_if_asked_for_and_installed() -> None:

@@ -66,7 +66,8 @@ def test_nothing_asked_is_all_decided() -> None:
     assert engine.cache.pages > 0
     assert "auto" not in msgspec.json.encode(engine).decode().replace('"load_format":"auto"', "")
     assert [reason.name for reason in found.reasons] == [
-        *("model", "device", "dtype", "KV dtype", "kernels", "weights", "attention", "threads"),
+        *("model", "device", "dtype", "KV dtype", "kernels", "weights", "attention", "deterministic"),
+        "threads",
         *("context", "step tokens", "rows", "depth", "grammars", "cache pages"),
         *("tool-call parser", "reasoning parser"),
     ]
