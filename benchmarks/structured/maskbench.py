@@ -1,22 +1,32 @@
 """MaskBench: schemas of the real world, each instance forced through the matcher token by token.
 
-    python -m benchmarks.structured.maskbench SAMPLE [--backends chain,llguidance] [--tokenizer FOLDER] [--every N]
+    python -m benchmarks.structured.maskbench SAMPLE VERDICTS [--backends chain,llguidance] [--tokenizer FOLDER]
+        [--jobs 2] [--stop-after SECONDS]
 
 SAMPLE has one JSON object a line: `name`, `schema`, `tests: [{valid, data}]` (guidance-ai/jsonschemabench; Geng et
-al., "JSONSchemaBench", arXiv 2501.10868). One JSON line per backend: schemas fully right (compiled, every valid
-instance accepted, every invalid one refused), schemas refused, instances wrongly accepted and wrongly rejected by the
-matcher alone, how many of the former a validator behind it would still catch, milliseconds of compiling and
-microseconds of a mask. Each backend runs in a process of its own; a compile has `--seconds`.
+al., "JSONSchemaBench", arXiv 2501.10868). VERDICTS gets a line per backend and schema; what stands there is not run
+again, so a run may be stopped and gone on with. When all is there, one JSON line per backend is printed: schemas fully
+right (compiled, every valid instance accepted, every invalid one refused), schemas refused, instances wrongly accepted
+and wrongly rejected by the matcher alone, how many of the former a validator behind it would still catch, milliseconds
+of compiling and microseconds of a mask. Backends run in processes of their own. A compile has `--seconds`; whoever
+takes more than `--limit` for a schema and its instances is killed, and the schema counts as refused.
 """
 
 import argparse
 import gc
 import json
 import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import jsonschema
@@ -24,6 +34,7 @@ import msgspec
 import numpy as np
 import tokenizers
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from benchmarks.facts import report
 from stemma.control.grammar.compiler import Compiler
@@ -31,6 +42,8 @@ from stemma.control.grammar.matcher import Compiled, Matcher, Vocabulary
 from stemma.core.base.errors import GrammarError
 from stemma.core.config.embedded import embedded_model_path
 from stemma.core.types.grammar import Grammar
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
 class Test(Struct):
@@ -46,23 +59,30 @@ class Line(Struct):
     tests: list[Test]
 
 
+class Verdict(Struct):
+    """What one backend did with one schema. Instances by their place; in `caught`, those that a validator refuses."""
+
+    backend: str
+    name: str
+    refusal: str = ""
+    wrong_accepts: list[int] = []
+    wrong_rejects: list[int] = []
+    caught: list[int] = []
+    compile_ms: float = 0.0
+    mask_us: list[float] = []
+
+
 @dataclass(slots=True)
 class Score:
-    """What one backend did."""
+    """Times so far."""
 
     schemas: int = 0
-    right: int = 0
-    refused: int = 0
-    wrong_accepts: int = 0  # instances
-    wrong_rejects: int = 0
-    caught: int = 0  # wrong accepts that a validator refuses
     compile_ms: list[float] = field(default_factory=list)  # of those that were served
-    refuse_ms: list[float] = field(default_factory=list)
     mask_us: list[float] = field(default_factory=list)
 
 
 class Bench:
-    """One backend over the whole sample."""
+    """One backend."""
 
     def __init__(self, backend: str, folder: Path, seconds: float):
         text = (folder / "tokenizer.json").read_text()
@@ -74,26 +94,29 @@ class Bench:
         self.compiler = Compiler(self.vocabulary, backend, seconds, lambda: None)
         self.words = np.zeros(self.vocabulary.words, np.uint32)
         self.score = Score()
+        self.refusal = ""
 
-    def run(self, line: Line) -> None:
-        self.score.schemas += 1
+    def run(self, backend: str, line: Line) -> Verdict:
+        self.score = Score()
+        verdict = Verdict(backend, line.name)
+        begun = time.perf_counter()
         compiled = self.compile(Grammar("json_schema", json.dumps(line.schema)))
+        verdict.compile_ms = round((time.perf_counter() - begun) * 1e3, 2)
         if compiled is None:
-            self.score.refused += 1
-            return
-        is_right = True
-        for test in line.tests:
+            verdict.refusal = self.refusal
+            return verdict
+        for place, test in enumerate(line.tests):
             accepted = self.accepts(compiled.matcher(), test.data)
-            if accepted != test.valid:
-                is_right = False
-                if accepted:
-                    self.score.wrong_accepts += 1
-                    self.score.caught += not validates(line.schema, test.data)
-                else:
-                    self.score.wrong_rejects += 1
-        self.score.right += is_right
+            if accepted and not test.valid:
+                verdict.wrong_accepts.append(place)
+                verdict.caught += [place] if not validates(line.schema, test.data) else []
+            if test.valid and not accepted:
+                verdict.wrong_rejects.append(place)
+        verdict.mask_us = [round(each, 1) for each in self.score.mask_us]
+        return verdict
 
     def compile(self, grammar: Grammar) -> Compiled | None:
+        """None: refused, for the reason that `refusal` tells."""
         begun = time.perf_counter()
         compilation = self.compiler.start(grammar)
         while not compilation.ready:
@@ -101,8 +124,8 @@ class Bench:
         milliseconds = (time.perf_counter() - begun) * 1e3
         try:
             compiled = compilation.result()
-        except GrammarError:
-            self.score.refuse_ms.append(milliseconds)
+        except GrammarError as error:
+            self.refusal = str(error)
             return None
         self.score.compile_ms.append(milliseconds)
         return compiled
@@ -133,37 +156,104 @@ def lines_of(path: Path, every: int) -> Iterator[Line]:
                 yield msgspec.json.decode(line, type=Line)
 
 
-def one_backend(backend: str, path: Path, folder: Path, every: int, seconds: float) -> None:
+class Runner:
+    """A process that runs one backend, with whatever it starts. Killed and begun anew when a schema takes too long."""
+
+    def __init__(self, backend: str, folder: Path, seconds: float, limit: float):
+        self._backend = backend
+        self._limit = limit
+        self._made = (backend, folder, seconds)
+        self._running: tuple[SpawnProcess, Connection] | None = None
+
+    def run(self, line: Line) -> Verdict:
+        if self._running is None:
+            ours, theirs = SPAWN.Pipe()
+            process = SPAWN.Process(target=serve, args=(*self._made, theirs))
+            process.start()
+            theirs.close()
+            self._running = process, ours
+            ours.recv_bytes()  # it is ready
+        process, pipe = self._running
+        pipe.send_bytes(msgspec.json.encode(line))
+        if pipe.poll(self._limit):
+            try:
+                return msgspec.json.decode(pipe.recv_bytes(), type=Verdict)
+            except EOFError:
+                pass
+        self.close()
+        return Verdict(self._backend, line.name, f"it died, or took more than {self._limit:g} s")
+
+    def close(self) -> None:
+        if self._running is not None:
+            process, pipe = self._running
+            assert process.pid is not None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            pipe.close()
+            self._running = None
+
+
+def serve(backend: str, folder: Path, seconds: float, pipe: Connection) -> None:
+    os.setpgid(0, 0)  # what it starts is killed with it
     bench = Bench(backend, folder, seconds)
     bench.compile(Grammar("json_schema", '{"type": "null", "not": {"enum": [1]}}'))  # libraries, tokenizer, child
-    bench.score = Score()
     gc.disable()
-    for line in lines_of(path, every):
-        bench.run(line)
-    gc.enable()
-    score, masks = bench.score, np.array(bench.score.mask_us or [np.nan])
+    pipe.send_bytes(b"")
+    while True:
+        line = msgspec.json.decode(pipe.recv_bytes(), type=Line)
+        pipe.send_bytes(msgspec.json.encode(bench.run(backend, line)))
+        gc.collect()
+
+
+def run_all(args: argparse.Namespace, backend: str, lines: Sequence[Line]) -> None:
+    """Each line once, on as many processes as there are jobs, until time is over."""
+    todo: SimpleQueue[Line] = SimpleQueue()
+    for line in lines:
+        todo.put(line)
+    ends = time.monotonic() + args.stop_after
+
+    def work() -> None:
+        runner = Runner(backend, args.tokenizer, args.seconds, args.limit)
+        with args.verdicts.open("ab", buffering=0) as file, suppress(Empty):
+            while time.monotonic() < ends:
+                file.write(msgspec.json.encode(runner.run(todo.get_nowait())) + b"\n")
+        runner.close()
+
+    threads = [threading.Thread(target=work) for _ in range(min(args.jobs, len(lines)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def tell(args: argparse.Namespace, backend: str, verdicts: Sequence[Verdict]) -> None:
+    served = [each for each in verdicts if not each.refusal]
+    wrong = [each for each in served if each.wrong_accepts or each.wrong_rejects]
+    masks = np.array([time for each in served for time in each.mask_us] or [np.nan])
     report(
         "maskbench",
         backend=backend,
-        vocabulary=bench.vocabulary.size,
-        schemas=score.schemas,
-        right=score.right,
-        right_percent=round(100 * score.right / score.schemas, 1),
-        refused=score.refused,
-        wrong_accepts=score.wrong_accepts,
-        wrong_accepts_caught_by_validator=score.caught,
-        wrong_rejects=score.wrong_rejects,
-        compile_ms=percentiles(score.compile_ms),
-        refuse_ms=percentiles(score.refuse_ms),
-        mask_us={"mean": round(float(masks.mean()), 1), **percentiles(score.mask_us)},
-        masks=len(score.mask_us),
-        compile_limit_s=seconds,
+        vocabulary=tokenizers.Tokenizer.from_file(str(args.tokenizer / "tokenizer.json")).get_vocab_size(),
+        schemas=len(verdicts),
+        right=len(served) - len(wrong),
+        right_percent=round(100 * (len(served) - len(wrong)) / len(verdicts), 1),
+        refused=len(verdicts) - len(served),
+        schemas_with_wrong_accepts=sum(bool(each.wrong_accepts) for each in served),
+        wrong_accepts=sum(len(each.wrong_accepts) for each in served),
+        wrong_accepts_caught_by_validator=sum(len(each.caught) for each in served),
+        wrong_rejects=sum(len(each.wrong_rejects) for each in served),
+        compile_ms=percentiles([each.compile_ms for each in served]),
+        refuse_ms=percentiles([each.compile_ms for each in verdicts if each.refusal]),
+        mask_us={"mean": round(float(masks.mean()), 1), **percentiles(masks)},
+        masks=len(masks),
+        compile_limit_s=args.seconds,
+        limit_s=args.limit,
+        jobs=args.jobs,
     )
-    bench.compiler.close()
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    found = np.array(values or [np.nan])
+def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    found = np.array(values if len(values) else [np.nan])
     names = {"p50": 50, "p99": 99, "max": 100}
     return {name: round(float(np.percentile(found, percent)), 2) for name, percent in names.items()}
 
@@ -171,19 +261,34 @@ def percentiles(values: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="MaskBench for every backend")
     parser.add_argument("sample", type=Path)
+    parser.add_argument("verdicts", type=Path)
     parser.add_argument("--backends", default="chain,llguidance,xgrammar,outlines")
     parser.add_argument("--tokenizer", type=Path, default=embedded_model_path(), help="folder of a tokenizer.json")
     parser.add_argument("--every", type=int, default=1, help="take one schema of so many")
-    parser.add_argument("--seconds", type=float, default=30, help="that a compile may take")
+    parser.add_argument("--seconds", type=float, default=10, help="that a compile may take")
+    parser.add_argument("--limit", type=float, default=60, help="seconds for a schema with its instances")
+    parser.add_argument("--jobs", type=int, default=1, help="processes beside each other")
+    parser.add_argument(
+        "--stop-after", type=float, default=float("inf"), help="seconds; the same command goes on later"
+    )
     args = parser.parse_args()
+    lines = list(lines_of(args.sample, args.every))
+    begun = time.monotonic()
     for backend in args.backends.split(","):
-        process = multiprocessing.get_context("spawn").Process(
-            target=one_backend, args=(backend, args.sample, args.tokenizer, args.every, args.seconds)
-        )
-        process.start()
-        process.join()
-        if process.exitcode:
-            print(json.dumps({"bench": "maskbench", "backend": backend, "failed": process.exitcode}))
+        known = {each.name for each in read(args.verdicts, backend)}
+        args.stop_after -= time.monotonic() - begun
+        begun = time.monotonic()
+        run_all(args, backend, [line for line in lines if line.name not in known])
+        verdicts = read(args.verdicts, backend)
+        if len(verdicts) == len(lines):
+            tell(args, backend, verdicts)
+
+
+def read(path: Path, backend: str) -> list[Verdict]:
+    if not path.exists():
+        return []
+    found = [msgspec.json.decode(line, type=Verdict) for line in path.read_bytes().splitlines()]
+    return [each for each in found if each.backend == backend]
 
 
 if __name__ == "__main__":

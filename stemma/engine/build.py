@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from stemma.control.grammar.compiler import Compiler
 from stemma.control.grammar.forced import Speller
-from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.grammar.matcher import Vocabulary, Whitespace
 from stemma.control.grammar.tokens import read_tokens
 from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
@@ -66,7 +66,8 @@ def executor_of(config: EngineConfig, progress: Callable[[int, int], None] | Non
 def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None]) -> Parking:
     """Where requests wait for the grammars that bind them."""
     vocabulary = Vocabulary.from_folder(config.tokenizer_path, spec.vocab_size, spec.stop_ids)
-    compiler = Compiler(vocabulary, config.backend, config.compile_seconds, wake)
+    whitespace = Whitespace(config.whitespace_pattern, config.most_whitespace)
+    compiler = Compiler(vocabulary, config.backend, config.compile_seconds, wake, whitespace)
 
     def load() -> Speller:
         return Speller(read_tokens(vocabulary.tokenizer_json, vocabulary.size))

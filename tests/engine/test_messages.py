@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemma.control.grammar.backend import BACKENDS
-from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
+from stemma.control.grammar.matcher import USUAL, Backend, Compiled, Vocabulary
 from stemma.core.config.embedded import embedded_model_path
 from stemma.core.types.grammar import Grammar
 from stemma.front.text.tags import Thoughts, message_grammar
@@ -23,7 +23,7 @@ END = TOKENIZER.eos_id or 0
 
 @cache
 def backend() -> Backend:
-    return BACKENDS["llguidance"](Vocabulary.from_folder(embedded_model_path(), TOKENIZER.vocab_size, [END]))
+    return BACKENDS["llguidance"](Vocabulary.from_folder(embedded_model_path(), TOKENIZER.vocab_size, [END]), USUAL)
 
 
 @cache

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from stemma.control.grammar.matcher import Backend, Vocabulary
+from stemma.control.grammar.matcher import Backend, Vocabulary, Whitespace
 from stemma.core.base.registry import Registry
 
-BACKENDS: Registry[Callable[[Vocabulary], Backend]] = Registry(
+BACKENDS: Registry[Callable[[Vocabulary, Whitespace], Backend]] = Registry(
     "grammar backend",
     {
         "chain": "stemma.control.grammar.llguidance:RewritingBackend",

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from stemma.control.grammar.backend import BACKENDS
-from stemma.control.grammar.matcher import Backend, Vocabulary
+from stemma.control.grammar.matcher import Backend, Vocabulary, Whitespace
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
@@ -25,7 +25,7 @@ MEMORY_BYTES = 4 << 30  # that the child may hold as its own
 STACK_BYTES = 512 << 20  # address space alone: schemas lead to schemas to any depth, and compilers recurse
 DEPTH = 20_000  # of Python's own recursion, within that stack
 START_SECONDS = 60.0  # for the child to import its library
-MOST_BYTES = 256 << 20  # of what is prepared: the caller reads it in one go, which nothing can interrupt
+MOST_BYTES = 64 << 20  # of what is prepared: to load it, a second for 11 MiB at worst, nothing can interrupt
 
 
 class Answer(Struct):
@@ -36,9 +36,9 @@ class Answer(Struct):
 class Child:
     """The caller's end. Started by the first grammar, anew after one that had to be killed."""
 
-    def __init__(self, backend: str, vocabulary: Vocabulary, seconds: float):
+    def __init__(self, backend: str, seconds: float, vocabulary: Vocabulary, whitespace: Whitespace):
         self._backend = backend
-        self._vocabulary = vocabulary
+        self._settings = vocabulary, whitespace
         self._seconds = seconds
         self._running: tuple[subprocess.Popen[bytes], Connection] | None = None
 
@@ -50,7 +50,7 @@ class Child:
                 command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno())]
                 self._running = subprocess.Popen(command, pass_fds=[theirs.fileno()]), ours
             # Libraries are imported before the clock of a grammar runs.
-            self._ask(grammar, msgspec.msgpack.encode(self._vocabulary), START_SECONDS)
+            self._ask(grammar, msgspec.msgpack.encode(self._settings), START_SECONDS)
         answer = msgspec.msgpack.decode(self._ask(grammar, msgspec.msgpack.encode(grammar), self._seconds), type=Answer)
         if answer.is_refusal:
             raise GrammarError(answer.text)
@@ -90,7 +90,7 @@ def start_deep(work: threading.Thread) -> None:
 def serve(backend: str, pipe: Connection) -> None:
     """The child's end: answer until the caller closes."""
     with suppress(EOFError, ConnectionError):
-        maker = BACKENDS[backend](msgspec.msgpack.decode(pipe.recv_bytes(), type=Vocabulary))
+        maker = BACKENDS[backend](*msgspec.msgpack.decode(pipe.recv_bytes(), type=tuple[Vocabulary, Whitespace]))
         pipe.send_bytes(b"")
         while True:
             grammar = msgspec.msgpack.decode(pipe.recv_bytes(), type=Grammar)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stemma.control.grammar.backend import BACKENDS
 from stemma.control.grammar.child import NICE, Child, start_deep
-from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary
+from stemma.control.grammar.matcher import USUAL, Backend, Compiled, Matcher, Vocabulary, Whitespace
 from stemma.core.base.errors import Bug, GrammarError, StemmaError
 from stemma.core.types.grammar import Grammar
 
@@ -45,11 +45,18 @@ class Compiler:
     the first grammar, on that thread too: who sends none pays nothing.
     """
 
-    def __init__(self, vocabulary: Vocabulary, backend: str, seconds: float, wake: Callable[[], None]):
-        self._vocabulary = vocabulary
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        backend: str,
+        seconds: float,
+        wake: Callable[[], None],
+        whitespace: Whitespace = USUAL,
+    ):
+        self._settings = vocabulary, whitespace
         self._name = backend
         self._backend: Backend | None = None
-        self._child = Child(backend, vocabulary, seconds)
+        self._child = Child(backend, seconds, *self._settings)
         self._wake = wake
         self._known: OrderedDict[Grammar, Compilation] = OrderedDict()
         self._line: SimpleQueue[tuple[Grammar, Compilation] | None] = SimpleQueue()
@@ -98,5 +105,5 @@ class Compiler:
 
     def _compile(self, grammar: Grammar) -> Compiled:
         if self._backend is None:
-            self._backend = BACKENDS[self._name](self._vocabulary)
+            self._backend = BACKENDS[self._name](*self._settings)
         return self._backend.compile(grammar) or self._backend.load(grammar, self._child.prepare(grammar))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark, pattern
-from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary, Whitespace
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
@@ -23,6 +23,7 @@ from stemma.control.grammar.tokens import Tokens, read_tokens, special_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
+USUAL_BLANKS = 32  # a line and the indentation of the next
 SPECIAL = b"\xff"  # the library writes a special token as this byte, which no text has, and its number
 
 
@@ -45,8 +46,9 @@ class LLGuidanceBackend(Backend):
 
     rewrites = False
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, vocabulary: Vocabulary, whitespace: Whitespace):
         self._vocabulary = vocabulary
+        self._options = {"whitespace_pattern": whitespace.regex(USUAL_BLANKS)}
         self._limits = LLParserLimits(verbose_errors=False)
         self._threads = LLExecutor()
 
@@ -63,7 +65,7 @@ class LLGuidanceBackend(Backend):
     def compile(self, grammar: Grammar) -> Compiled | None:
         match grammar.kind:
             case "json_schema":
-                source = LLMatcher.grammar_from_json_schema(json.dumps(read_json(grammar)))
+                source = LLMatcher.grammar_from_json_schema(json.dumps(self._told(read_json(grammar))))
             case "regex":
                 source = LLMatcher.grammar_from_lark(Lark({}).source(pattern(grammar.source)))
             case _:
@@ -104,10 +106,16 @@ class LLGuidanceBackend(Backend):
 
     def _served(self, schema: object) -> object:
         """The schema, rewritten if the library refuses it as it is."""
+        schema = self._told(schema)
         if not self.rewrites:
             return schema
         is_refused = self._why_not(LLMatcher.grammar_from_json_schema(json.dumps(schema)))
-        return Rewriter(checked(schema)).document() if is_refused else schema
+        return self._told(Rewriter(checked(schema)).document()) if is_refused else schema
+
+    def _told(self, schema: object) -> object:
+        """With what the library reads beside a schema; what a client wrote there counts for nothing."""
+        schema = {} if schema is True else schema
+        return {**schema, "x-guidance": self._options} if isinstance(schema, dict) else schema
 
     def _why_not(self, source: str) -> str:
         """What the library says of a grammar that it refuses."""

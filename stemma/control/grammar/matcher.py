@@ -41,6 +41,22 @@ class Vocabulary:
         return -(-self.size // 32)
 
 
+@dataclass(slots=True, frozen=True)
+class Whitespace:
+    """What may stand between the signs of JSON: what a pattern says, else so many blanks. None: as a backend likes."""
+
+    pattern: str | None = None
+    most: int | None = None
+
+    def regex(self, usual: int) -> str:
+        if self.pattern is not None:
+            return self.pattern
+        return rf"[ \n\r\t]{{0,{usual if self.most is None else self.most}}}"
+
+
+USUAL = Whitespace()
+
+
 class Matcher(Protocol):
     """How far one answer has come. Owned by its sequence; not for two threads at once."""
 

@@ -8,6 +8,7 @@ from stemma.control.grammar.parts import (
     TYPES,
     Schema,
     Unserved,
+    checked,
     kind_of,
     named,
     schemas,
@@ -27,25 +28,17 @@ OPPOSITE = {
     "minProperties": ("object", "maxProperties", -1),
     "maxProperties": ("object", "minProperties", 1),
 }
+TRIED_ITEMS = 3  # of which one breaks what all must keep
 FRACTIONS = [{"type": "number", "exclusiveMinimum": at, "exclusiveMaximum": at + 1} for at in (-1, 0, 1)]  # some
 
 
-def breaches(plain: Mapping[str, object], may_narrow: bool) -> Iterator[Schema]:
-    """Ways to break one of these keywords.
-
-    A keyword whose breach has no form is refused, or left unbroken if another one, or whoever calls (`may_narrow`), has
-    ways to break it: what is allowed then is too little, never too much.
-    """
-    unserved: Unserved | None = None
+def breaches(plain: Mapping[str, object]) -> Iterator[tuple[str, Schema | Unserved]]:
+    """Ways to break one of these keywords, each with its name. Some have none."""
     for name in plain:
         try:
-            for option in _breaches_of(name, plain):
-                yield option
-                may_narrow = may_narrow or name != "type"
+            yield from ((name, way) for way in _breaches_of(name, plain))
         except Unserved as error:
-            unserved = error
-    if unserved is not None and not may_narrow:
-        raise unserved
+            yield name, error
 
 
 def _breaches_of(name: str, plain: Mapping[str, object]) -> Iterator[Schema]:
@@ -68,10 +61,12 @@ def _breaches_of(name: str, plain: Mapping[str, object]) -> Iterator[Schema]:
         case "prefixItems":
             for at, each in enumerate(schemas(value)):
                 yield {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, {"not": each}]}
-        case "items" if value is False:
-            yield {"type": "array", "minItems": len(schemas(plain.get("prefixItems", []))) + 1}
         case "items" | "additionalProperties" if value is True or value == {}:
             pass
+        case "items":
+            first = len(schemas(plain.get("prefixItems", [])))
+            for at in range(first, first + TRIED_ITEMS):
+                yield {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, {"not": checked(value)}]}
         case "patternProperties" if all(each is True or each == {} for each in named(value).values()):
             pass
         case "format" if value not in FORMATS | STANDARD:

@@ -14,7 +14,7 @@ from outlines_core import Vocabulary as Texts
 from outlines_core.json_schema import build_regex_from_schema
 
 from stemma.control.grammar.guard import IGNORED, check_keywords
-from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary, Whitespace
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
@@ -25,14 +25,15 @@ IGNORED_TOO = frozenset(
     "oneOf allOf".split()
 )
 FORMATS = frozenset("date-time date time uuid email uri".split())
-WHITESPACE = r"[ \n\r\t]*"
+USUAL_BLANKS = 2  # each is a state more at every place
 
 
 class OutlinesBackend(Backend):
     """Serves schemas and regular expressions; every state and token is visited ahead, so that is always prepared."""
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, vocabulary: Vocabulary, whitespace: Whitespace):
         self._vocabulary = vocabulary
+        self._whitespace = whitespace.regex(USUAL_BLANKS)
 
     @cached_property
     def _texts(self) -> Texts:
@@ -48,7 +49,7 @@ class OutlinesBackend(Backend):
                 case "json_schema":
                     schema = read_json(grammar)
                     check_keywords(schema, IGNORED | IGNORED_TOO, FORMATS)
-                    regex = build_regex_from_schema(json.dumps(schema), WHITESPACE)
+                    regex = build_regex_from_schema(json.dumps(schema), self._whitespace)
                 case "regex":
                     regex = grammar.source
                 case kind:

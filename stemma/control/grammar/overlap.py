@@ -77,9 +77,7 @@ class Facts:
             known = values if self.values is None else self.values
             self.values = [value for value in known if any(same(value, each) for each in values)]
             self.types &= {kind_of(value) for value in self.values}
-        pattern = schema.get("pattern")
-        if isinstance(pattern, str):
-            self.patterns.append(pattern)
+        self.patterns += [pattern] if isinstance(pattern := schema.get("pattern"), str) else []
         required, properties = schema.get("required"), schema.get("properties", {})
         self.required += required if isinstance(required, list) else []
         if isinstance(properties, dict):

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
+T = TypeVar("T")
 Schema: TypeAlias = Mapping[str, object] | bool
 
 TYPES = ("null", "boolean", "object", "array", "number", "string")
@@ -38,26 +39,29 @@ def union(options: Sequence[Schema]) -> Schema:
     return False if not options else options[0] if len(options) == 1 else {"anyOf": options}
 
 
-def misplaced(value: object, what: str) -> GrammarError:
-    return GrammarError(f"json_schema: {str(value)[:80]!r} stands where {what} must")
+def both(parts: Sequence[Schema]) -> Schema:
+    if False in parts:
+        return False
+    parts = [part for part in parts if part is not True]
+    return True if not parts else parts[0] if len(parts) == 1 else {"allOf": parts}
+
+
+def _kept(value: object, kind: type[T], what: str) -> T:
+    if isinstance(value, kind):
+        return value
+    raise GrammarError(f"json_schema: {str(value)[:80]!r} stands where {what} must")
 
 
 def checked(value: object) -> Schema:
-    if isinstance(value, bool | Mapping):
-        return value
-    raise misplaced(value, "a schema")
+    return value if isinstance(value, bool) else _kept(value, dict, "a schema")
 
 
 def parts_of(value: object) -> Mapping[str, object]:
-    if isinstance(value, Mapping):
-        return value
-    raise misplaced(value, "an object")
+    return _kept(value, dict, "an object")
 
 
 def values_of(value: object, what: str = "a list") -> list[object]:
-    if isinstance(value, list):
-        return value
-    raise misplaced(value, what)
+    return _kept(value, list, what)
 
 
 def schemas(value: object) -> list[Schema]:
@@ -69,10 +73,7 @@ def named(value: object) -> Mapping[str, Schema]:
 
 
 def strings(value: object) -> list[str]:
-    found = [each for each in values_of(value, "a list of strings") if isinstance(each, str)]
-    if len(found) == len(values_of(value)):
-        return found
-    raise misplaced(value, "a list of strings")
+    return [_kept(each, str, "a string") for each in values_of(value, "a list of strings")]
 
 
 def read_json(grammar: Grammar) -> object:

@@ -8,7 +8,7 @@ https://json-schema.org/draft/2020-12/json-schema-validation
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import combinations, compress, permutations
 from urllib.parse import unquote
 
 from stemma.control.grammar.negate import breaches
@@ -16,9 +16,9 @@ from stemma.control.grammar.overlap import Facts, facts_of
 from stemma.control.grammar.parts import (
     FORMATS,
     STANDARD,
-    TYPES,
     Schema,
     Unserved,
+    both,
     checked,
     named,
     parts_of,
@@ -51,51 +51,65 @@ class Rewriter:
 
     def document(self) -> Schema:
         found = self._served(self._root)
-        if isinstance(found, bool):
-            return found
-        return {**found, "$defs": self._definitions} if self._definitions else found
+        return found if isinstance(found, bool) else {**found, "$defs": self._definitions}
 
-    def _served(self, schema: Schema) -> Schema:
-        """The schema in served keywords."""
+    def _served(self, schema: Schema, negated: bool = False) -> Schema:
+        """The schema, or everything else, in served keywords."""
         self._nodes += 1
         if self._nodes > MOST_NODES:
             raise GrammarError(f"json_schema: it grows beyond {MOST_NODES} parts when written out; make it simpler")
         if isinstance(schema, bool):
-            return schema
+            return schema != negated
         plain, rest = self._conjuncts(schema)
-        found = [self._plain(plain)] if plain else []
-        for each in rest:
-            found += self._logic(each, plain)
-        found = [each for each in found if each is not True]
-        if False in found:
-            return False
-        if not found:
-            return True
-        return found[0] if len(found) == 1 else {"allOf": found}
+        if negated:
+            return self._opposite(plain, rest)
+        return both([self._plain(plain), *(self._logic(each, plain, negated) for each in rest)])
 
-    def _logic(self, schema: Mapping[str, object], plain: Mapping[str, object]) -> Iterator[Schema]:
+    def _opposite(self, plain: Mapping[str, object], rest: Sequence[Mapping[str, object]]) -> Schema:
+        """What breaks one of them. Ways without a form are left out where another has one, so that too little may be
+        allowed, never too much. The other types alone are no way: where they are excluded, nothing would be left."""
+        options: list[Schema] = []
+        unserved: Unserved | None = None
+        may_narrow = False
+        for name, way in (*breaches(plain), *((None, each) for each in rest)):
+            try:
+                if isinstance(way, Unserved):
+                    raise way
+                options.append(self._served(way) if name else self._logic(parts_of(way), plain, negated=True))
+                may_narrow = may_narrow or name != "type"
+            except Unserved as error:
+                unserved = error
+        if unserved is not None and not may_narrow:
+            raise unserved
+        return union(options)
+
+    def _logic(self, schema: Mapping[str, object], plain: Mapping[str, object], negated: bool) -> Schema:
         ((name, value),) = schema.items()
+        join = both if (name == "allOf") != negated else union
         match name:
             case "$ref":
-                yield self._definition(str(value), negated=False)
-            case "not" if isinstance(value, Mapping) and value.keys() == {"$ref"}:
-                yield self._definition(str(value["$ref"]), negated=True)
+                return self._definition(str(value), negated)
             case "not":
-                yield self._served(self._negated(checked(value)))
-            case "allOf":
-                yield from map(self._served, schemas(value))
-            case "anyOf":
-                yield union([self._served(each) for each in schemas(value)])
+                return self._served(checked(value), not negated)
+            case "oneOf" if negated:
+                several = [{"allOf": list(pair)} for pair in combinations(schemas(value), 2)]
+                return self._served({"anyOf": [{"not": {"anyOf": value}}, *several]})
             case "oneOf":
-                yield union([self._served(each) for each in self._exclusive(schemas(value), plain)])
+                return union([self._served(each) for each in self._exclusive(schemas(value), plain)])
+        return join([self._served(each, negated) for each in schemas(value)])
 
     def _definition(self, pointer: str, negated: bool) -> Schema:
         key = (pointer, negated)
         if key not in self._names:
+            known = self._names.copy(), self._definitions.copy()
             self._names[key] = name = f"d{len(self._names)}"
-            target = self.target(pointer)
-            self._definitions[name] = self._served(self._negated(target) if negated else target)
-        return {"$ref": f"#/$defs/{self._names[key]}"}
+            try:
+                self._definitions[name] = self._served(self.target(pointer), negated)
+            except Unserved:  # some of those that were made on the way may lead to it
+                self._names, self._definitions = known
+                raise
+        found = self._definitions.get(self._names[key])
+        return found if isinstance(found, bool) else {"$ref": f"#/$defs/{self._names[key]}"}
 
     def target(self, pointer: str) -> Schema:
         if pointer != "#" and not pointer.startswith("#/"):
@@ -125,17 +139,19 @@ class Rewriter:
         rest += [{"anyOf": options} for options in _conditions(schema)]
         rest += [{"allOf": [each]} for each in _names_of_properties(schema)]
         _unevaluated(schema, plain)
+        if schema.get("minContains", 1) == 1 and "contains" in schema:
+            rest.append({"not": {"type": "array", "items": {"not": schema["contains"]}}})
         if schema.get("uniqueItems"):
             rest += self._unique(plain)
         return plain, rest
 
     def _check(self, schema: Mapping[str, object]) -> None:
         """Raises Unserved for what has no form at all."""
-        if "contains" in schema and (schema.get("minContains", 1) != 0 or "maxContains" in schema):
-            raise Unserved("contains")
-        for name in ("$dynamicRef", "$recursiveRef"):
+        for name in ("$dynamicRef", "$recursiveRef", "maxContains"):
             if name in schema:
                 raise Unserved(name)
+        if schema.get("minContains", 1) not in (0, 1):
+            raise Unserved("minContains above 1")
         # A schema with a name of its own is a document of its own, in which `#` means itself.
         is_document = schema is not self._root and not str(schema.get("$id", "#")).startswith("#")
         if is_document and '"$ref"' in json.dumps(schema):
@@ -151,80 +167,48 @@ class Rewriter:
                 found[name] = {key: self._served(each) for key, each in named(plain[name]).items()}
         if "prefixItems" in plain:
             found["prefixItems"] = [self._served(each) for each in schemas(plain["prefixItems"])]
+        absent = [name for name, each in named(found.get("properties", {})).items() if each is False]
+        if plain.get("type") == "object" and any(name in absent for name in strings(plain.get("required", []))):
+            return False
         format = plain.get("format")
         if format in STANDARD:
             raise Unserved(f"format {format!r}")
         if format not in FORMATS:
             found.pop("format", None)
-        return self._counted(found)
+        return self._counted(found) if found else True
 
-    def _counted(self, plain: dict[str, object]) -> Schema:
+    def _counted(self, plain: Mapping[str, object]) -> Schema:
         """Without a count of properties where some of the listed may be absent: which are there is an alternative."""
-        properties = named(plain.get("properties", {}))
-        required = strings(plain.get("required", []))
+        properties, required = named(plain.get("properties", {})), strings(plain.get("required", []))
         optional = [name for name in properties if name not in required and properties[name] is not False]
+        least = plain.get("minProperties", 0) if "maxProperties" not in plain else None
         if not optional or not ({"minProperties", "maxProperties"} & plain.keys()):
             return plain
-        if plain.get("minProperties") == 1 and "maxProperties" not in plain:
-            if required:
-                return {name: value for name, value in plain.items() if name != "minProperties"}
-            present = [(optional[:at], [name]) for at, name in enumerate(optional)] + [(optional, [])]
+        if isinstance(least, int) and least <= len(required):
+            return {name: value for name, value in plain.items() if name != "minProperties"}
+        if least == 1:  # one of them is the first, or none is there
+            there = [optional[at : at + 1] for at in range(len(optional) + 1)]
+            absent = [optional[:at] for at in range(len(optional) + 1)]
         elif 2 ** len(optional) <= MOST_SUBSETS:
-            chosen = [list(names) for size in range(len(optional) + 1) for names in combinations(optional, size)]
-            present = [([name for name in optional if name not in names], names) for names in chosen]
+            there = [list(names) for size in range(len(optional) + 1) for names in combinations(optional, size)]
+            absent = [[name for name in optional if name not in names] for names in there]
         else:
             raise Unserved(f"minProperties or maxProperties beside {len(optional)} optional properties")
         options: list[Schema] = []
-        for absent, there in present:
-            option = plain | {"properties": {n: s for n, s in properties.items() if n not in absent}}
-            option["required"] = [*required, *there]
-            closed = dict.fromkeys(absent, False)
-            if closed and (plain.get("additionalProperties") is not False or "patternProperties" in plain):
-                option["properties"] = {**named(option["properties"]), **closed}
-            if there and plain.get("minProperties") == 1:
-                option.pop("minProperties")
-            options.append(option)
+        for given, left in zip(there, absent, strict=True):
+            listed = {**properties, **dict.fromkeys(left, False)}
+            options.append(self._counted({**plain, "properties": listed, "required": [*required, *given]}))
         return union(options)
 
     def _unique(self, plain: dict[str, object]) -> list[Mapping[str, object]]:
         most = plain.get("maxItems")
         if (isinstance(most, int) and most <= 1) or "array" not in self.facts(plain).types:
             return []
-        values = self.facts(checked(plain.get("items", True))).values
+        values = self.facts(checked(plain.pop("items", True))).values
         if values is None or len(values) > 4 or "prefixItems" in plain:
             raise Unserved("uniqueItems")
-        least = plain.get("minItems", 0)
-        low, high = (size if isinstance(size, int) else len(values) for size in (least, most))
-        sizes = range(low, min(len(values), high) + 1)
-        lists = [list(items) for size in sizes for items in permutations(values, size)]
-        plain.pop("items")
-        other = [name for name in TYPES if name != "array"]
-        return [{"anyOf": [{"type": other}, *({"const": items} for items in lists)]}]
-
-    # -- negation
-
-    def _negated(self, schema: Schema) -> Schema:
-        """Everything else; one step inwards, the rest is left as `not`."""
-        if isinstance(schema, bool):
-            return not schema
-        plain, rest = self._conjuncts(schema)
-        options = [*breaches(plain, bool(rest))]
-        for each in rest:
-            ((name, value),) = each.items()
-            match name:
-                case "$ref":
-                    options.append({"not": {"$ref": value}})
-                case "not":
-                    options.append(checked(value))
-                case "allOf":
-                    options += [{"not": inner} for inner in schemas(value)]
-                case "anyOf":
-                    options.append({"allOf": [{"not": inner} for inner in schemas(value)]})
-                case "oneOf":
-                    pairs = combinations(schemas(value), 2)
-                    options.append({"allOf": [{"not": inner} for inner in schemas(value)]})
-                    options += [{"allOf": list(pair)} for pair in pairs]
-        return {"anyOf": options} if options else False
+        lists = [list(items) for size in range(len(values) + 1) for items in permutations(values, size)]
+        return [{"anyOf": [{"not": {"type": "array"}}, *({"const": items} for items in lists)]}]
 
     # -- exactly one
 
@@ -232,11 +216,9 @@ class Rewriter:
         """The same alternatives, each without what another one allows too."""
         facts = [self.facts({"allOf": [plain, option]}) for option in options]
         found: list[Schema] = []
-        for at, option in enumerate(options):
-            others = [
-                other for place, other in enumerate(options) if place != at and not facts[at].excludes(facts[place])
-            ]
-            found.append({"allOf": [option, *({"not": other} for other in others)]} if others else option)
+        for one, option in zip(facts, options, strict=True):
+            overlaps = [two is not one and not one.excludes(two) for two in facts]
+            found.append({"allOf": [option, *({"not": other} for other in compress(options, overlaps))]})
         return found
 
     def facts(self, schema: Schema) -> Facts:

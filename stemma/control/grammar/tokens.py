@@ -1,10 +1,11 @@
 """What each token adds to a text, read from the tokenizer's own file."""
 
-import json
 import re
 from dataclasses import dataclass
 
+import msgspec
 import tokenizers
+from msgspec import Raw, Struct
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -20,24 +21,35 @@ class Tokens:
         return self.backend.encode(text, add_special_tokens=False).ids
 
 
+class _Added(Struct):
+    content: str
+    id: int
+    special: bool
+
+
+class _File(Struct):
+    """What is read of tokenizer.json here."""
+
+    decoder: Raw
+    added_tokens: list[_Added]
+
+
 def read_tokens(tokenizer_json: str, size: int) -> Tokens:
     backend = tokenizers.Tokenizer.from_str(tokenizer_json)
-    added = backend.get_added_tokens_decoder()
-    is_byte_level = '"ByteLevel"' in json.dumps(json.loads(tokenizer_json)["decoder"])
-    texts = [b""] * size
-    for piece, token in backend.get_vocab(with_added_tokens=False).items():
-        if token < size:
-            texts[token] = _bytes_of_letters(piece) if is_byte_level else _bytes_of_piece(piece)
-    for token, each in added.items():
-        if token < size:
-            texts[token] = b"" if each.special else each.content.encode()
+    file = msgspec.json.decode(tokenizer_json, type=_File)
+    bytes_of = _bytes_of_letters if b'"ByteLevel"' in bytes(file.decoder) else _bytes_of_piece
+    # One by one, since all of them in one call keep every other thread waiting for a second.
+    texts = [bytes_of(backend.id_to_token(token) or "") for token in range(size)]
+    for each in file.added_tokens:
+        if each.id < size:
+            texts[each.id] = b"" if each.special else each.content.encode()
     return Tokens(texts, backend)
 
 
 def special_tokens(tokenizer_json: str, size: int) -> dict[str, int]:
     """What each special token is written as, and its id."""
-    added = json.loads(tokenizer_json)["added_tokens"]
-    return {each["content"]: each["id"] for each in added if each["special"] and each["id"] < size}
+    added = msgspec.json.decode(tokenizer_json, type=_File).added_tokens
+    return {each.content: each.id for each in added if each.special and each.id < size}
 
 
 def _bytes_of_piece(piece: str) -> bytes:

@@ -11,7 +11,7 @@ import xgrammar
 from numpy.typing import NDArray
 
 from stemma.control.grammar.guard import IGNORED, check_keywords
-from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary
+from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary, Whitespace
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tags import modern
 from stemma.control.grammar.tokens import read_tokens, special_tokens
@@ -24,8 +24,9 @@ FORMATS = frozenset("email date time date-time duration ipv4 ipv6 hostname uuid 
 class XGrammarBackend(Backend):
     """Compiles the whole automaton ahead, which may take minutes: so that is always prepared."""
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, vocabulary: Vocabulary, whitespace: Whitespace):
         self._vocabulary = vocabulary
+        self._most_blanks = whitespace.most
 
     @cached_property
     def _tokens(self) -> xgrammar.TokenizerInfo:
@@ -41,7 +42,13 @@ class XGrammarBackend(Backend):
                 case "json_schema":
                     schema = read_json(grammar)
                     check_keywords(schema, IGNORED, FORMATS)
-                    found = compiler.compile_json_schema(json.dumps(schema), strict_mode=False)
+                    found = compiler.compile_json_schema(
+                        json.dumps(schema),
+                        any_whitespace=self._most_blanks != 0,
+                        separators=(",", ":"),
+                        strict_mode=False,
+                        max_whitespace_cnt=self._most_blanks or None,
+                    )
                 case "regex":
                     found = compiler.compile_regex(grammar.source)
                 case "ebnf":
@@ -51,11 +58,20 @@ class XGrammarBackend(Backend):
                     tag = read_json(grammar)
                     if isinstance(tag, dict) and "format" not in tag:
                         tag = {"type": "structural_tag", "format": modern(tag)}
+                    tag = json.loads(json.dumps(tag), object_hook=self._bounded)
                     found = compiler.compile_structural_tag(json.dumps(tag))
         except (RuntimeError, ValueError) as error:
             raise GrammarError(f"{grammar.kind}: {error}") from None
         serialised: str = found.serialize_json()
         return serialised
+
+    def _bounded(self, part: dict[str, object]) -> dict[str, object]:
+        """A part of a tag. A schema has a bound of its whitespace."""
+        if part.get("type") != "json_schema":
+            return part
+        if self._most_blanks == 0:
+            raise GrammarError("structural_tag: xgrammar serves no schema in it without whitespace; allow one")
+        return {**part, "max_whitespace_cnt": self._most_blanks}
 
     def _check_special(self, source: str) -> None:
         for text in special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size):

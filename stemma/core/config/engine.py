@@ -21,6 +21,7 @@ Kernels = Literal[NativeKernels, "triton", "reference"]
 
 # Libraries that know grammars. A chain rewrites what the first of them refuses.
 GrammarBackend = Literal["chain", "llguidance", "xgrammar", "outlines"]
+WHITESPACE_BACKENDS: tuple[GrammarBackend, ...] = ("chain", "llguidance", "outlines")  # take a pattern of it
 
 
 class CacheConfig(Struct, frozen=True, kw_only=True):
@@ -81,6 +82,8 @@ class GrammarConfig(Struct, frozen=True, kw_only=True):
     tokenizer_path: str  # folder of tokenizer.json
     backend: GrammarBackend = "chain"
     compile_seconds: float = 10.0  # that one grammar may take
+    whitespace_pattern: str | None = None  # what may stand between the signs of JSON
+    most_whitespace: int | None = None  # how much of it where there is no pattern; None: as the backend likes
     jump_forward: bool = True  # whether text that a grammar forces is given, not drawn
 
 

@@ -1,5 +1,6 @@
 """What was asked becomes what is done, and why: the only place that decides an "auto"."""
 
+import re
 from typing import TypeVar, get_args
 
 import msgspec
@@ -19,6 +20,7 @@ from stemma.core.config.chat import (
 from stemma.core.config.embedded import NAME, embedded_model_path
 from stemma.core.config.engine import (
     LIBRARIES,
+    WHITESPACE_BACKENDS,
     Attention,
     CacheConfig,
     DeviceConfig,
@@ -132,12 +134,33 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
 def _grammar(ask: Ask, path: str, notes: _Notes) -> GrammarConfig | None:
     if ask.grammar_backend == "none":
         return None
+    backend = notes.take("grammars", _backend(ask))
     return GrammarConfig(
         tokenizer_path=ask.tokenizer_path or path,
-        backend=notes.take("grammars", _backend(ask)),
+        backend=backend,
         compile_seconds=ask.grammar_compile_timeout,
+        whitespace_pattern=_whitespace(ask, backend),
+        most_whitespace=0 if ask.constrained_json_disable_any_whitespace else ask.constrained_json_max_whitespace_cnt,
         jump_forward=not ask.disable_jump_forward,
     )
+
+
+def _whitespace(ask: Ask, backend: GrammarBackend) -> str | None:
+    """The pattern, which says nothing that JSON does not allow."""
+    pattern, name = ask.constrained_json_whitespace_pattern, "--constrained-json-whitespace-pattern"
+    if pattern is None:
+        return None
+    if ask.constrained_json_disable_any_whitespace or ask.constrained_json_max_whitespace_cnt is not None:
+        raise ConfigError(f"{name} and a number of blanks exclude each other; give one of them")
+    if backend not in WHITESPACE_BACKENDS:
+        raise ConfigError(f"the grammar backend {backend} takes no {name}; give --constrained-json-max-whitespace-cnt")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"{name} {pattern!r} is no regular expression: {error}") from None
+    if not re.fullmatch(r"(?:[ \n\r\t\[\]()|*+?]|\\[nrt]|\{\d*,?\d*\})*", pattern):
+        raise ConfigError(f"{name} {pattern!r} has more than blanks, \\n, \\r, \\t, sets, groups and counts of them")
+    return pattern
 
 
 def _backend(ask: Ask) -> tuple[GrammarBackend, str]:

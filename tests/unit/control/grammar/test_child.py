@@ -7,6 +7,7 @@ import pytest
 
 from stemma.control.grammar.backend import BACKENDS
 from stemma.control.grammar.child import Child, answer_to
+from stemma.control.grammar.matcher import USUAL
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 from tests.unit.control.grammar.cases import NUMBER, tagged, vocabulary
@@ -18,7 +19,7 @@ SLOW = Grammar(
 
 
 def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:
-    child = Child("chain", vocabulary(), 10)
+    child = Child("chain", 10, vocabulary(), USUAL)
     assert "start" in child.prepare(EBNF)
     with pytest.raises(GrammarError, match="no rule 'root'"):
         child.prepare(Grammar("ebnf", 'rot ::= "a"'))
@@ -32,11 +33,11 @@ def test_it_prepares_one_grammar_after_another_and_says_what_is_wrong() -> None:
 def test_what_is_handed_over_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from the child's end, in this process: what the caller would have to load is refused."""
     monkeypatch.setattr("stemma.control.grammar.child.MOST_BYTES", 5)
-    assert answer_to(BACKENDS["chain"](vocabulary()), EBNF).is_refusal
+    assert answer_to(BACKENDS["chain"](vocabulary(), USUAL), EBNF).is_refusal
 
 
 def test_one_that_takes_too_long_is_ended_and_the_next_one_served() -> None:
-    child = Child("chain", vocabulary(), 0.5)
+    child = Child("chain", 0.5, vocabulary(), USUAL)
     start = time.monotonic()
     with pytest.raises(GrammarError, match=r"0\.5 s \(--grammar-compile-timeout\)"):
         child.prepare(SLOW)

@@ -297,3 +297,23 @@ def test_grammars_have_a_backend_unless_nobody_wants_them() -> None:
     assert asked is not None
     assert asked.backend == "llguidance"
     assert settled(grammar_backend="none").engine.grammar is None
+
+
+def test_whitespace_of_json_is_settled_before_the_start() -> None:
+    def whitespace(**asked: object) -> tuple[str | None, int | None]:
+        grammar = settle(ask_from(asked), machine(), "/models/some", SPEC).engine.grammar
+        assert grammar is not None
+        return grammar.whitespace_pattern, grammar.most_whitespace
+
+    assert whitespace() == (None, None)
+    assert whitespace(constrained_json_disable_any_whitespace=True) == (None, 0)
+    assert whitespace(constrained_json_max_whitespace_cnt=3) == (None, 3)
+    pattern = r"( |\n[\t ]{0,20})?"
+    assert whitespace(constrained_json_whitespace_pattern=pattern) == (pattern, None)
+    for wrong, why in ((r"\s*", "blanks"), ("x?", "blanks"), ("[ ", "no regular expression")):
+        with pytest.raises(ConfigError, match=why):
+            settled(constrained_json_whitespace_pattern=wrong)
+    with pytest.raises(ConfigError, match="takes no --constrained-json-whitespace-pattern"):
+        settled(constrained_json_whitespace_pattern=" ?", grammar_backend="xgrammar")
+    with pytest.raises(ConfigError, match="exclude each other"):
+        settled(constrained_json_whitespace_pattern=" ?", constrained_json_max_whitespace_cnt=2)
