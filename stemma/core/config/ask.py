@@ -106,10 +106,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     constrained_json_whitespace_pattern: Annotated[
         str | None, Note(r"what may stand between the signs of JSON, such as '[ \n]{0,2}'", "schedule")
     ] = None
-    constrained_json_max_whitespace_cnt: Annotated[
-        int | None, Note("the same as a number of blanks", "schedule", low=1, high=1000)
-    ] = None
-    constrained_json_disable_any_whitespace: Annotated[bool, Note("the same as none", "schedule")] = False
+    constrained_json_max_whitespace_cnt: Annotated[int | None, Note("or so many blanks", "schedule", low=1)] = None
+    constrained_json_disable_any_whitespace: Annotated[bool, Note("or none at all", "schedule")] = False
     disable_jump_forward: Annotated[
         bool, Note("draw every token of an answer, also those that its grammar leaves no choice of", "schedule")
     ] = False
