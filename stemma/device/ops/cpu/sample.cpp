@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "softmax.h"
 
@@ -45,37 +44,22 @@ inline uint64_t mixed(uint64_t z) {
 struct Bound {
     float weight;
     long end;
+
+    bool allows(float other, long id) const { return other > weight || (other == weight && id < end); }
 };
 
-// Calls work(begin, end, least weight) for what lies before bound.end, then for the rest.
-template <class F> inline void pieces(long begin, long end, Bound bound, F&& work) {
-    long middle = std::min(std::max(begin, bound.end), end);
-    if (begin < middle) work(begin, middle, bound.weight);
-    if (middle < end) work(middle, end, next_float(bound.weight));
+constexpr long STRIP = 128;  // tokens that are passed over when the heaviest of them may not be drawn
+
+inline long sum(Ints counts) {
+    long all = 0;
+    for (int i = 0; i < LANES; i++) all += counts[i];
+    return all;
 }
 
 struct Above {
-    double mass = 0;
-    long count = 0;
-
-    void operator+=(Above other) {
-        mass += other.mass;
-        count += other.count;
-    }
+    double mass;
+    long count;
 };
-
-inline Above above_in(const float* weights, long count, float least) {
-    Ints counts = {};
-    Above found;
-    found.mass = sum_of(count, [&](long i) {
-        Vec w = load(weights + i, count - i);
-        Ints reaches = w >= least;
-        counts -= reaches;
-        return select(reaches, w, Vec{});
-    });
-    for (int i = 0; i < LANES; i++) found.count += counts[i];
-    return found;
-}
 
 struct Winner {
     double score;
@@ -91,19 +75,40 @@ struct Winner {
     }
 };
 
-// Tokens [first, first + count) race. -ln u is at least 1 - u, of which 24 bits tell of most that they cannot win.
-inline void race_in(Winner& best, const float* weights, long first, long count, float least, uint64_t stream) {
-    Words even, odd;
-    for (int i = 0; i < HALF; i++) even[i] = state(stream, first + 2 * i);
-    odd = even + GOLDEN;
-    for (long i = 0; i < count; i += LANES, even += LANES * GOLDEN, odd += LANES * GOLDEN) {
-        Vec w = load(weights + i, count - i);
-        if (!any_at_most(broadcast(least), w)) continue;
-        Bits upper = (Bits)((stirred(even) >> 32) | (stirred(odd) & 0xffffffff00000000));
-        Vec gap = __builtin_convertvector((Ints)(~upper >> 8), Vec);
-        if (!any_at_most(gap * (float)(best.score * (1 - 1e-6) * 0x1p-24), w)) continue;
-        for (int c = 0; c < LANES; c++)
-            if (w[c] >= least) best.meet(w[c], stream, first + i + c);
+// What is left of 1 - u, times 2^24, of the tokens from `first` on. -ln u is at least 1 - u, so 24 bits tell of most
+// tokens that they cannot win.
+inline Vec gaps(uint64_t stream, long first) {
+    Words ahead;
+    for (int i = 0; i < HALF; i++) ahead[i] = 2 * i * GOLDEN;
+    Words even = ahead + state(stream, first), odd = even + GOLDEN;
+    Bits upper = (Bits)((stirred(even) >> 32) | (stirred(odd) & 0xffffffff00000000));
+    return __builtin_convertvector((Ints)(~upper >> 8), Vec);
+}
+inline Vec bar(const Winner& best, Vec gap) { return gap * (float)(best.score * (1 - 1e-6) * 0x1p-24); }
+
+inline void meet_all(Winner& best, Vec weights, Bound bound, uint64_t stream, long first) {
+    for (int c = 0; c < LANES; c++)
+        if (bound.allows(weights[c], first + c)) best.meet(weights[c], stream, first + c);
+}
+
+// A strip of a row whose weights are known races.
+inline void race_in(Winner& best, const float* weights, long first, long end, Bound bound, uint64_t stream) {
+    for (long i = first; i < end; i += LANES) {
+        Vec w = load(weights + i, end - i);
+        if (!any_at_most(broadcast(bound.weight), w)) continue;
+        if (any_at_most(bar(best, gaps(stream, i)), w)) meet_all(best, w, bound, stream, i);
+    }
+}
+
+// The same for tokens that have not been weighed, and few of which will be. The bits of a float, as an integer, are
+// close below its logarithm, with which logits are compared: a thousandth of a bit is more than both sides are off.
+inline void race_unweighed(Winner& best, const float* logits, long first, long end, float largest, const Weight& weight,
+                           Bound bound, uint64_t stream) {
+    for (long i = first; i < end; i += LANES) {
+        Vec x = load_or_never(logits + i, end - i) - largest;
+        Vec known = __builtin_convertvector((Ints)bar(best, gaps(stream, i)), Vec);
+        if (any_at_most(fma(known, broadcast(0x1p-23f), broadcast(-127.001f)), x * (weight.inverse * 1.44269504f)))
+            meet_all(best, Weight::of(weight.tempered(x)), bound, stream, i);
     }
 }
 
@@ -198,98 +203,138 @@ void Row::temper(float largest, float divisor) const {
 struct Draw {
     const Row& row;
     const Ask& ask;
+    float largest;
+    long likeliest;  // the lowest id that has it
+    uint64_t stream = mixed(state(ask.seed, ask.position));
     long blocks = blocks_of(row.vocab);
-    float* weights = ask.scored ? (float*)scratch(0, row.vocab * 4) : row.logits;
-    Above* parts = (Above*)scratch(1, blocks * sizeof(Above));
-    float* tops = (float*)scratch(2, blocks * COLUMNS * 4);  // the heaviest of each column of each block
-    double mass = 0;
-    long heaviest = 0;  // the first in the order: that of weight 1 whose id is lowest
     bool cuts_mass = ask.top_p < 1, cuts_count = ask.top_k > 0 && ask.top_k < row.vocab;
+    // Of a cut draw:
+    float* weights = ask.scored ? (float*)scratch(0, row.vocab * 4) : row.logits;
+    long strips = (row.vocab + STRIP - 1) / STRIP;
+    float* peaks = (float*)scratch(1, strips * 4);  // the heaviest of each strip
+    Above* parts = (Above*)scratch(2, blocks * sizeof(Above));
+    double mass = 0;
 
-    void weigh(float largest);
-    long token() const;
+    long token() { return cuts_mass || cuts_count ? token_of_cut() : token_of_all(); }
+    long token_of_all() const;
+    long token_of_cut();
+    void weigh();
+    void survey(long begin, long end) const;
     float least() const;
+    float least_of_cut() const;
     Above above(Bound bound) const;
-    Winner race(Bound bound, uint64_t stream, Winner start) const;
+    template <class F> long winner(long start, F&& race) const;
 };
 
-double weigh_block(float* x, long count, float largest, float divisor, float* weights, float* tops, bool scored) {
-    Vec heaviest[COLUMNS / LANES] = {};
-    double mass = weigh(x, count, largest, divisor, [&](long i, Vec tempered, Vec weight) {
-        Vec& top = heaviest[i % COLUMNS / LANES];
-        top = larger(weight, top);
-        if (scored) store(x + i, tempered, count - i);
-        store(weights + i, weight, count - i);
-    });
-    memcpy(tops, heaviest, sizeof heaviest);
-    return mass;
-}
-
-void Draw::weigh(float largest) {
-    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
-        parts[b].mass = weigh_block(row.logits + begin, end - begin, largest, ask.divisor, weights + begin,
-                                    tops + b * COLUMNS, ask.scored);
-    });
-    for (long b = 0; b < blocks; b++) mass += parts[b].mass;
-    heaviest = (std::find(tops, tops + blocks * COLUMNS, 1.0f) - tops) / COLUMNS * BLOCK;
-    while (weights[heaviest] != 1.0f) heaviest++;
-}
-
-Above Draw::above(Bound bound) const {
-    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
-        Above all;
-        pieces(begin, end, bound,
-               [&](long from, long to, float least) { all += above_in(weights + from, to - from, least); });
-        parts[b] = all;
-    });
-    Above all;
-    for (long b = 0; b < blocks; b++) all += parts[b];
-    return all;
-}
-
-constexpr long NUCLEUS = 256;  // most nuclei are smaller
-
-// A weight that everybody who may be drawn has: the lower it is, the more tokens race in vain.
+// What min_p leaves; no weight is between 0 and this.
 float Draw::least() const {
-    float least = 1.17549435e-38f;
-    if (ask.min_p > 0) {
-        float share = (float)ask.min_p;
-        least = std::max(least, share < ask.min_p ? next_float(share) : share);
-    }
-    // The heaviest of a column are tokens too: those of the best columns show what weight suffices.
-    long groups = blocks * COLUMNS, count = cuts_count ? ask.top_k : cuts_mass ? std::min(NUCLEUS, groups / 4) : 0;
-    if (count == 0 || count > groups) return least;
-    std::nth_element(tops, tops + count - 1, tops + groups, [](float a, float b) { return a > b; });
-    bool suffices = cuts_count || std::accumulate(tops, tops + count, 0.0) > ask.top_p * mass;
-    return suffices ? std::max(least, tops[count - 1]) : least;
+    float share = (float)ask.min_p;
+    return std::max(1.17549435e-38f, share < ask.min_p ? next_float(share) : share);
 }
 
-Winner Draw::race(Bound bound, uint64_t stream, Winner start) const {
+// Who wins when race(best, begin, end) has been called for all blocks; `start` is one of weight 1 who may.
+template <class F> long Draw::winner(long start, F&& race) const {
     int threads = worth(row.threads, 4 * row.vocab);
     auto* found = (Winner*)scratch(3, threads * sizeof(Winner));
     parallel(threads, [&](int thread) {
         Share share(blocks, thread, threads);
-        Winner own = start;
-        pieces(share.begin * BLOCK, std::min(share.end * BLOCK, row.vocab), bound, [&](long from, long to, float least) {
-            race_in(own, weights + from, from, to - from, least, stream);
-        });
+        Winner own = {0, start};
+        own.meet(1.0f, stream, start);
+        race(own, share.begin * BLOCK, std::min(share.end * BLOCK, row.vocab));
         found[thread] = own;
     });
-    for (int i = 0; i < threads; i++) start.meet(found[i]);
-    return start;
+    for (int i = 1; i < threads; i++) found[0].meet(found[i]);
+    return found[0].id;
 }
 
-long Draw::token() const {
-    uint64_t stream = mixed(state(ask.seed, ask.position));
-    Winner start = {0, heaviest};
-    start.meet(1.0f, stream, heaviest);
-    for (Bound bound = {least(), row.vocab};;) {
-        long id = race(bound, stream, start).id;
-        if (!cuts_mass && !cuts_count) return id;
+long Draw::token_of_all() const {
+    Weight weight = {ask.divisor};
+    Bound bound = {least(), row.vocab};
+    return winner(likeliest, [&](Winner& best, long begin, long end) {
+        race_unweighed(best, row.logits, begin, end, largest, weight, bound, stream);
+    });
+}
+
+long Draw::token_of_cut() {
+    weigh();
+    // The first in the order: of weight 1 may be more than the likeliest.
+    long heaviest = (std::find(peaks, peaks + strips, 1.0f) - peaks) * STRIP;
+    while (weights[heaviest] != 1.0f) heaviest++;
+    for (Bound bound = {least_of_cut(), row.vocab};;) {
+        long id = winner(heaviest, [&](Winner& best, long begin, long end) {
+            for (long i = begin; i < end; i += STRIP)
+                if (peaks[i / STRIP] >= bound.weight)
+                    race_in(best, weights, i, std::min(i + STRIP, end), bound, stream);
+        });
         bound = {weights[id], id};
         Above before = above(bound);
         if ((!cuts_mass || before.mass <= ask.top_p * mass) && (!cuts_count || before.count < ask.top_k)) return id;
     }
+}
+
+void Draw::weigh() {
+    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
+        parts[b].mass = ::weigh(row.logits + begin, end - begin, largest, ask.divisor, [&](long i, Vec weight, auto there) {
+            store(weights + begin + i, weight, there);
+        });
+        survey(begin, end);
+    });
+    for (long b = 0; b < blocks; b++) mass += parts[b].mass;
+}
+
+// Weights compare as integers as they do as floats, in half the time.
+void Draw::survey(long begin, long end) const {
+    for (long i = begin; i < end; i += STRIP) {
+        Ints top = {};
+        for (long j = i; j < std::min(i + STRIP, end); j += LANES) top = greater(top, (Ints)load(weights + j, end - j));
+        int32_t most = ::peak(top);
+        memcpy(peaks + i / STRIP, &most, sizeof most);
+    }
+}
+
+Above Draw::above(Bound bound) const {
+    Ints lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    each_block(row.vocab, row.threads, [&](long b, long begin, long end) {
+        Ints counts = {};
+        Sum mass;
+        for (long at = begin; at < end; at += STRIP) {
+            if (peaks[at / STRIP] < bound.weight) continue;
+            mass.add(std::min(STRIP, end - at), [&](long i, auto there) {
+                Vec w = load(weights + at + i, there);
+                Ints is_before = (w > bound.weight) | ((w == bound.weight) & (lane < (int)(bound.end - at - i)));
+                counts -= is_before;
+                return select(is_before, w, Vec{});
+            });
+        }
+        parts[b] = {mass.total(), sum(counts)};
+    });
+    Above all = {};
+    for (long b = 0; b < blocks; b++) all.mass += parts[b].mass, all.count += parts[b].count;
+    return all;
+}
+
+// A weight that everybody who may be drawn has: the lower it is, the more tokens race in vain. The heaviest of strips are
+// tokens too: when they are too many or too heavy for lighter ones to be let in, so are all.
+float Draw::least_of_cut() const {
+    auto suffices = [&](float weight) {
+        Ints counts = {};
+        Sum heavier;
+        heavier.add(strips, [&](long i, auto there) {
+            Vec peak = load(peaks + i, there);
+            Ints reaches = peak >= weight;
+            counts -= reaches;
+            return select(reaches, peak, Vec{});
+        });
+        return (cuts_count && sum(counts) >= ask.top_k) ||
+               (cuts_mass && heavier.total() * (1 - 1e-6) > ask.top_p * mass);
+    };
+    float least = this->least(), above = 1;
+    for (int step = 0; step < 16; step++) {
+        float middle = sqrtf(least * above);
+        (suffices(middle) ? least : above) = middle;
+    }
+    return least;
 }
 
 bool is_changing(const Ask& ask) {
@@ -317,14 +362,9 @@ void sample_row(const Row& row, const Ask& ask, int64_t* token, uint8_t* state) 
     }
     *state = found.value == -INFINITY ? BANNED : FINE;
     if (*state == BANNED) return;
-    if (ask.greedy) {
-        if (ask.scored) row.temper(found.value, ask.divisor);
-        *token = best;
-    } else {
-        Draw draw = {row, ask};
-        draw.weigh(found.value);
-        *token = draw.token();
-    }
+    *token = best;
+    if (!ask.greedy) *token = Draw{row, ask, found.value, best}.token();
+    if (ask.scored) row.temper(found.value, ask.divisor);
 }
 
 }  // namespace

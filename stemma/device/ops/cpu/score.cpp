@@ -49,7 +49,7 @@ Row::Row(const float* logits, long vocab, int threads) : logits(logits), vocab(v
     });
     for (long b = 0; b < blocks_of(vocab); b++) largest = tops[b] > largest ? tops[b] : largest;
     each_block(vocab, threads, [&](long b, long begin, long end) {
-        masses[b] = weigh(logits + begin, end - begin, largest, 1.0f, [](long, Vec, Vec) {});
+        masses[b] = weigh(logits + begin, end - begin, largest, 1.0f, [](long, Vec, long) {});
     });
     double mass = 0;
     for (long b = 0; b < blocks_of(vocab); b++) mass += masses[b];

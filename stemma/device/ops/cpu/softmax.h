@@ -7,7 +7,7 @@
 
 #include <initializer_list>
 
-#include "common.h"
+#include "integers.h"
 
 typedef double Doubles __attribute__((vector_size(BYTES)));
 typedef float HalfVec __attribute__((vector_size(BYTES / 2)));
@@ -67,25 +67,38 @@ inline Doubles widened(Vec x, int half) {
 
 constexpr int LINES = 4;  // of COLUMNS, added in float32
 
-// A sum of weights; each(i) is that of the elements from i on, LANES of them.
-template <class F> inline double sum_of(long count, F&& each) {
+// A sum of weights in columns. each(i, there) is that of the elements from i on, LANES of them, of which `there` are there.
+struct Sum {
     Doubles columns[2 * COLUMNS / LANES] = {};
-    auto add = [&](long i, long end) {
-        for (int c = 0; c < COLUMNS; c += LANES) {
+
+    void add_to(int c, Vec few) {
+        columns[2 * c / LANES] += widened(few, 0);
+        columns[2 * c / LANES + 1] += widened(few, 1);
+    }
+
+    template <class F> void add(long count, F&& each) {
+        constexpr std::integral_constant<long, LANES> ALL = {};  // no vector of whole lines needs to ask
+        long i = 0;
+        for (; i + LINES * COLUMNS <= count; i += LINES * COLUMNS)
+            for (int c = 0; c < COLUMNS; c += LANES) {
+                Vec few = {};
+                for (int line = 0; line < LINES; line++) few += each(i + line * COLUMNS + c, ALL);
+                add_to(c, few);
+            }
+        for (int c = 0; c < COLUMNS && i < count; c += LANES) {
             Vec few = {};
-            for (long at = i + c; at < end; at += COLUMNS) few += each(at);
-            columns[2 * c / LANES] += widened(few, 0);
-            columns[2 * c / LANES + 1] += widened(few, 1);
+            for (long at = i + c; at < count; at += COLUMNS) few += each(at, count - at);
+            add_to(c, few);
         }
-    };
-    long i = 0;
-    for (; i + LINES * COLUMNS <= count; i += LINES * COLUMNS) add(i, i + LINES * COLUMNS);
-    if (i < count) add(i, count);
-    double sum = 0;
-    for (const Doubles& column : columns)
-        for (int lane = 0; lane < HALF; lane++) sum += column[lane];
-    return sum;
-}
+    }
+
+    double total() const {
+        double sum = 0;
+        for (const Doubles& column : columns)
+            for (int lane = 0; lane < HALF; lane++) sum += column[lane];
+        return sum;
+    }
+};
 
 // a * b + c with one rounding, also where no instruction does that.
 inline Vec fused(Vec a, Vec b, Vec c) {
@@ -98,31 +111,49 @@ inline Vec fused(Vec a, Vec b, Vec c) {
 #endif
 }
 
-// e^y of y <= 0 within 2 ulp, exactly 1 at 0, and 0 where it would be below 1.7e-38.
-inline Vec weight(Vec y) {
-    Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
-    Vec shifted = fused(y, broadcast(1.44269504f), magic);
-    Vec n = shifted - magic;
-    Vec r = fused(n, broadcast(-0.693145752f), y);
-    r = fused(n, broadcast(-1.42860677e-6f), r);
-    Vec p = fused(r, broadcast(1.9875691e-4f), broadcast(1.3981999e-3f));
-    p = fused(p, r, broadcast(8.3334519e-3f));
-    p = fused(p, r, broadcast(4.1665796e-2f));
-    p = fused(p, r, broadcast(1.6666665e-1f));
-    p = fused(p, r, broadcast(5.0000001e-1f));
-    p = fused(p, r * r, r + 1.0f);
-    Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
-    return select(y < -87.0f, Vec{}, scaled);
-}
+// e^(x / divisor) of x <= 0, exactly 1 at 0, and 0 where it would be below 1.7e-38.
+struct Weight {
+    float divisor, inverse = 1 / divisor;
 
-// The sum of the weights of a block; put(i, tempered, weight) takes LANES elements at a time.
+    // Within 2 ulp.
+    static Vec of(Vec y) {
+        Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
+        Vec shifted = fused(y, broadcast(1.44269504f), magic);
+        Vec n = shifted - magic;
+        Vec r = fused(n, broadcast(-0.693145752f), y);
+        r = fused(n, broadcast(-1.42860677e-6f), r);
+        Vec p = fused(r, broadcast(1.9875691e-4f), broadcast(1.3981999e-3f));
+        p = fused(p, r, broadcast(8.3334519e-3f));
+        p = fused(p, r, broadcast(4.1665796e-2f));
+        p = fused(p, r, broadcast(1.6666665e-1f));
+        p = fused(p, r, broadcast(5.0000001e-1f));
+        p = fused(p, r * r, r + 1.0f);
+        Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
+        return select(y >= -87.0f, scaled, Vec{});
+    }
+
+    // The quotient for a fifth of what dividing costs: a product with the inverse, and what it misses. That is rounded
+    // right but where the weight is 1, and no number where it is far below the least.
+    Vec tempered(Vec x) const {
+#if defined(__AVX2__) || defined(__aarch64__)
+        Vec guess = x * inverse;
+        return fma(fma(guess, broadcast(-divisor), x), broadcast(inverse), guess);
+#else
+        return x / divisor;
+#endif
+    }
+};
+
+// The sum of the weights of a block; put(i, weights, there) takes LANES elements at a time.
 template <class Put> inline double weigh(const float* x, long count, float largest, float divisor, Put&& put) {
-    return sum_of(count, [&](long i) {
-        Vec tempered = (load_or_never(x + i, count - i) - largest) / divisor;
-        Vec weights = weight(tempered);
-        put(i, tempered, weights);
+    Weight weight = {divisor};
+    Sum mass;
+    mass.add(count, [&](long i, auto there) {
+        Vec weights = Weight::of(weight.tempered(load_or_never(x + i, there) - largest));
+        put(i, weights, there);
         return weights;
     });
+    return mass.total();
 }
 
 struct Largest {
