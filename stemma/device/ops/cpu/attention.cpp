@@ -109,6 +109,7 @@ template <class T, class P> struct Attention {
     template <int R, int V, bool AHEAD>
     inline void dot(const X* const* q, const Block<Number>& block, const Block<Number>& next, long key,
                     float* scores) const {
+        constexpr long EVERY = LINE / GROUP;  // steps that share a line
         Sum sums[R][V] = {};
         const Stored* at[V];
         for (int v = 0; v < V; v++)
@@ -116,8 +117,9 @@ template <class T, class P> struct Attention {
         for (long s = 0; s < steps; s++) {
             Sum unit[V];
             for (int v = 0; v < V; v++) unit[v] = Kind::take(at[v] + s * GROUP);
-            if (AHEAD && s * GROUP % LINE == 0)
-                for (long g = 0; g < GROUPS - 1; g++) __builtin_prefetch((const Stored*)next.keys[g] + s * GROUP, 0, 2);
+            // A few lines at a time: a burst of requests would have everything behind it wait.
+            for (long g = s % EVERY; AHEAD && g < GROUPS; g += EVERY)
+                __builtin_prefetch((const Stored*)next.keys[g] + s / EVERY * LINE, 0, 2);
             for (int r = 0; r < R; r++)
                 for (int v = 0; v < V; v++) sums[r][v] = Kind::step(sums[r][v], unit[v], q[r][s]);
         }
@@ -141,46 +143,34 @@ template <class T, class P> struct Attention {
                 dot<R, 1, false>(q, block, block, key, scores), key += LANES;
     }
 
-    // Of the next block, dot and mix leave the last group to the time between them: its part for one of `rows` rows.
-    void ask_for_last(const Block<Number>& next, long row, long rows) const {
-        Share share(GROUP * width / PER / LINE, row, rows);
-        for (long i = share.begin * LINE; i < share.end * LINE; i += LINE) {
-            __builtin_prefetch((const Stored*)next.keys[GROUPS - 1] + i, 0, 2);
-            __builtin_prefetch((const Stored*)next.values[GROUPS - 1] + i, 0, 2);
-        }
-    }
-
     // Scores to shares: [low, high) of the block is seen.
     void soften(const Desk& desk, long row, long low, long high) const {
-        float* score = desk.scores + row * BLOCK;
-        Vec none = broadcast(-INFINITY), best = none;
-        Vec query_scale = broadcast(EXACT ? desk.query_scales[row] : 1.0f);
-        for (int j = 0; SCALED && j < BLOCK; j += LANES)
-            store(score + j, load(score + j) * (load(desk.key_scales + j) * query_scale));
-        if (low > 0 || high < BLOCK) {
-            Ints lane;
-            for (int i = 0; i < LANES; i++) lane[i] = i;
-            for (int j = 0; j < BLOCK; j += LANES) {
-                Ints at = lane + j;
-                store(score + j, select((at >= (int)low) & (at < (int)high), load(score + j), none));
-            }
+        constexpr int V = BLOCK / LANES;
+        const Vec none = broadcast(-INFINITY), query_scale = broadcast(EXACT ? desk.query_scales[row] : 1.0f);
+        Vec x[V], best = none, total = {};
+        for (int v = 0; v < V; v++) {
+            x[v] = load(desk.scores + row * BLOCK + v * LANES);
+            if (SCALED) x[v] *= load(desk.key_scales + v * LANES) * query_scale;
         }
-        for (int j = 0; j < BLOCK; j += LANES) best = greater(best, load(score + j));
+        if (low > 0 || high < BLOCK) {
+            Ints at;
+            for (int i = 0; i < LANES; i++) at[i] = i;
+            for (int v = 0; v < V; v++, at += LANES) x[v] = select((at >= (int)low) & (at < (int)high), x[v], none);
+        }
+        for (const Vec& each : x) best = greater(best, each);
         float before = desk.maximum[row], now = peak(best);
         if (!(now > before)) now = before;
         Vec top = broadcast(now == -INFINITY ? 0.0f : now * -sharpness);
         float fade = before == -INFINITY ? 0.0f : power_of_two(broadcast((before - now) * sharpness))[0];
-        Vec total = {};
-        for (int j = 0; j < BLOCK; j += LANES) {
-            Vec share = power_of_two(fma(load(score + j), broadcast(sharpness), top));
-            total += share;
-            if (SCALED) share *= load(desk.value_scales + j);
-            if constexpr (EXACT)
-                store(score + j, share);
-            else
-                lay(desk.shares + (row * BLOCK + j) / PER, share);
+        for (int v = 0; v < V; v++) {
+            x[v] = power_of_two(fma(x[v], broadcast(sharpness), top));
+            total += x[v];
+            if (SCALED) x[v] *= load(desk.value_scales + v * LANES);
+            if constexpr (!EXACT) lay(desk.shares + (row * BLOCK + v * LANES) / PER, x[v]);
         }
-        if constexpr (EXACT) desk.share_scales[row] = quantise((int16_t*)(desk.shares + row * BLOCK / PER), score, BLOCK, 32767);
+        if constexpr (EXACT)
+            desk.share_scales[row] = quantise_as<Shorts>((int16_t*)(desk.shares + row * BLOCK / PER), BLOCK, 32767,
+                                                         [&](long i) { return x[i / LANES]; });
         float* weight = desk.states + row * state + vectors * LANES;
         store(weight, fma(load(weight), broadcast(fade), total));
         desk.fade[row] = fade;
@@ -204,7 +194,7 @@ template <class T, class P> struct Attention {
             for (long s = 0; s < units; s++) {
                 Sum unit[V];
                 for (int v = 0; v < V; v++) unit[v] = Kind::take(at + s * width + v * LANES);
-                if (AHEAD && g < GROUPS - 1)
+                if (AHEAD)
                     for (int i = 0; i < V * LANES; i += LINE) __builtin_prefetch(then + s * width + i, 0, 2);
                 for (int r = 0; r < R; r++)
                     for (int v = 0; v < V; v++)
@@ -269,7 +259,6 @@ template <class T, class P> struct Attention {
         });
         for (long row = first; row < last; row++) {
             long position = desk.positions[row];
-            if (next) ask_for_last(*next, row - first, last - first);
             soften(desk, row, window && position >= window ? position - window + 1 - base : 0, position + 1 - base);
         }
         by_rows(first, last, [&](auto rows, long row) {

@@ -28,15 +28,17 @@ inline int32_t peak(Ints x) {
 #endif
 }
 
-// The largest magnitude; a NaN, if there is one, is the largest of all.
-template <class T> inline float magnitude(const T* x, long count) {
+// The largest magnitude of what at(0), at(LANES) and so on are; a NaN, if there is one, is the largest of all.
+template <class F> inline float magnitude_of(long count, F&& at) {
     Ints most = {};
-    for (long i = 0; i < count; i += LANES)
-        most = greater(most, (Ints)((Bits)load(x + i, count - i) & 0x7fffffff));
+    for (long i = 0; i < count; i += LANES) most = greater(most, (Ints)((Bits)at(i) & 0x7fffffff));
     int32_t top = peak(most);
     float found;
     memcpy(&found, &top, 4);
     return found;
+}
+template <class T> inline float magnitude(const T* x, long count) {
+    return magnitude_of(count, [&](long i) { return load(x + i, count - i); });
 }
 
 // `levels` / most; 0 where nothing can be told apart.
@@ -51,20 +53,20 @@ inline Vec as_floats(Vec x) { return x; }
 inline long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
 
 // Integers up to `levels` of the type of `to`. Fills whole(count) of them, zeros behind the last; returns what 1 stands
-// for: not a number, or infinite, when any of `x` is.
-template <class Vector, class To, class T> inline float quantise_as(To* to, const T* x, long count, float levels) {
-    float most = magnitude(x, count), scale = inverse(levels, most);
+// for: not a number, or infinite, when any of them is.
+template <class Vector, class To, class F> inline float quantise_as(To* to, long count, float levels, F&& at) {
+    float most = magnitude_of(count, at), scale = inverse(levels, most);
     for (long i = 0; i < count; i += LANES) {
-        Vector q = __builtin_convertvector(nearest(load(x + i, count - i) * scale), Vector);
+        Vector q = __builtin_convertvector(nearest(at(i) * scale), Vector);
         memcpy(to + i, &q, sizeof q);
     }
     return most / levels;
 }
 template <class T> inline float quantise(int8_t* to, const T* x, long count) {
-    return quantise_as<Octets>(to, x, count, 127.0f);
+    return quantise_as<Octets>(to, count, 127.0f, [&](long i) { return load(x + i, count - i); });
 }
 template <class T> inline float quantise(int16_t* to, const T* x, long count, float levels) {
-    return quantise_as<Shorts>(to, x, count, levels);
+    return quantise_as<Shorts>(to, count, levels, [&](long i) { return load(x + i, count - i); });
 }
 
 // sum + two products of 16 bits.
