@@ -77,13 +77,12 @@ struct Pairs : Steps<Pairs> {  // widened rows: two floats for each step
 };
 #endif
 
-// R rows by all columns of a panel; put(row, column, sums) takes LANES columns at a time.
+// R rows by all columns of a panel, V vectors in a pass; put(row, column, sums) takes LANES columns at a time.
 template <class Kind, int R, int V, class Put>
 inline void rows_by_panel(const typename Kind::X* const* x, const float* panel, long steps, Ahead ahead, Put&& put) {
-    for (int column = 0; column < PANEL; column += V * LANES) {
+    for (int column = 0; column < PANEL; column += V * LANES, ahead.from += steps * ahead.stride) {
         typename Kind::Sum sums[R][V] = {};
         Kind::template sums<R, V>(x, panel, column, steps, sums, ahead);
-        ahead.lines = 0;
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) put(r, column + v * LANES, sums[r][v]);
     }
@@ -93,16 +92,17 @@ inline void rows_by_panel(const typename Kind::X* const* x, const float* panel, 
 template <class Kind, class Put>
 inline void product(const typename Kind::X* x, long stride, long rows, const float* panel, long steps,
                     const float* next, Put&& put) {
-    long blocks = (rows + ROWS - 1) / ROWS, block = 0;
-    for (long row = 0; row < rows; row += ROWS, block++) {
+    // Alone, a pass streams the panel and looks a little ahead; of several, each fetches its part of the next panel.
+    constexpr int OF_MANY = PANEL / LANES / Kind::MANY, OF_ONE = PANEL / LANES / Kind::ALONE;
+    const long left = rows % ROWS, passes = rows / ROWS * OF_MANY + (left == 0 ? 0 : left == 1 ? OF_ONE : OF_MANY);
+    Ahead ahead = {(const char*)panel + 1280, Kind::STEP_BYTES / 64, Kind::STEP_BYTES};
+    if (passes > 1) {
+        int part = (int)((Kind::STEP_BYTES + passes - 1) / passes);
+        ahead = {(const char*)next, (part + 63) / 64, part};
+    }
+    for (long row = 0; row < rows; row += ROWS, ahead.from += OF_MANY * steps * ahead.stride) {
         const typename Kind::X* at[ROWS];
         for (int r = 0; r < ROWS; r++) at[r] = x + (row + r < rows ? row + r : row) * stride;
-        // Alone, a block streams the panel and looks a little ahead; of several, each fetches its part of the next.
-        Ahead ahead = {(const char*)panel + 1280, Kind::STEP_BYTES / 64, Kind::STEP_BYTES};
-        if (blocks > 1) {
-            int stride = (int)(Kind::STEP_BYTES / blocks + 1);
-            ahead = {(const char*)next + block * steps * stride, (stride + 63) / 64, stride};
-        }
         auto own = [&](int r, int column, typename Kind::Sum sums) { put(row + r, column, sums); };
         switch (rows - row) {
             case 1: rows_by_panel<Kind, 1, Kind::ALONE>(at, panel, steps, ahead, own); break;
