@@ -104,6 +104,18 @@ def test_a_nucleus_of_any_size(body: Body) -> None:
 
 
 @every_body
+@pytest.mark.parametrize("vocab", [17, 517, 4099])
+def test_a_draw_of_all_weighs_whoever_may_win(body: Body, vocab: int) -> None:
+    """Among tokens of every weight that a float has, and of one weight."""
+    order_V = torch.randperm(vocab, generator=torch.Generator().manual_seed(vocab))
+    for logits_V in (torch.linspace(0, -100, vocab)[order_V], torch.zeros(vocab)):
+        for sampling in (SamplingParams(temperature=t, min_p=m) for t in (0.3, 1.0, 7.7) for m in (0.0, 0.01)):
+            wishes = [Wish(sampling, seed) for seed in range(40)]
+            drawn, _, _ = native(body, logits_V.repeat(40, 1), wishes)
+            assert drawn.tokens_S.tolist() == [wish.token(wish.processed(logits_V)) for wish in wishes]
+
+
+@every_body
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_found_and_hurts_nobody(body: Body, threads: int, value: float) -> None:
