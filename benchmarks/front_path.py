@@ -23,7 +23,7 @@ from stemma.core.config.resolve import resolve
 from stemma.core.types.control import Chunks, EngineReady, Hello
 from stemma.core.types.output import Finish, TokenChunk, Usage
 from stemma.core.types.request import Request
-from stemma.core.wire.zmq import ZmqEngineChannel, ZmqFrontChannel, new_address
+from stemma.core.wire.unix import UnixEngineChannel, UnixFrontChannel, new_address
 from stemma.front.server.app import build_app
 from stemma.front.server.launch import uvicorn_config
 from stemma.front.server.listen import listen
@@ -37,7 +37,7 @@ BODY = b'{"prompt": [5, 6, 7], "max_tokens": %d, "stream": true, "ignore_eos": t
 
 def speak(address: str, streams: int) -> None:
     """The engine: waits until all have asked, then says a token to each at every step."""
-    channel = ZmqEngineChannel(address)
+    channel = UnixEngineChannel(address)
     asked: list[str] = []
     while len(asked) < streams:
         for message in channel.receive(None):
@@ -77,7 +77,7 @@ async def measure(streams: int) -> tuple[float, float]:
     address, spawn = new_address(), get_context("spawn")
     is_done = spawn.Event()
     spawn.Process(target=speak, args=(address, streams), daemon=True).start()
-    service = connect(settled.serve, ZmqFrontChannel(address))
+    service = connect(settled.serve, UnixFrontChannel(address))
     http = uvicorn.Server(uvicorn_config(build_app(service, settled.serve, settled.engine)))
     with listen(settled.serve) as door:
         hearing = asyncio.create_task(service.client.run())

@@ -19,7 +19,7 @@ from stemma.core.base.errors import StemmaError
 from stemma.core.base.log import set_up_logging
 from stemma.core.base.numbers import format_bytes
 from stemma.core.config.engine import EngineConfig
-from stemma.core.wire.zmq import ZmqEngineChannel
+from stemma.core.wire.unix import UnixEngineChannel
 from stemma.engine.build import build_loop
 
 REFUSED = 3  # exit status: the model cannot be served; the last line of stderr says why
@@ -30,14 +30,14 @@ log = logging.getLogger("engine")
 def main() -> int:
     """Build, run, end. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", required=True, help="ZeroMQ address to bind, ipc://...")
+    parser.add_argument("--address", required=True, help="path of the socket to listen at")
     address = parser.parse_args().address
     config = msgspec.json.decode(sys.stdin.buffer.readline(), type=EngineConfig)
     set_up_logging("engine", config.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front tells us when to end
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=end_with_front, daemon=True).start()
-    channel = ZmqEngineChannel(address)
+    channel = UnixEngineChannel(address)
     try:
         loop, ready = build_loop(config, channel, bar() if sys.stderr.isatty() else None)
     except StemmaError as error:

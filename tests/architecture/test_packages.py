@@ -9,7 +9,6 @@ IMPORT_NAMES = {
     "flashinfer-python": "flashinfer",
     "google-re2": "re2",
     "prometheus-client": "prometheus_client",
-    "pyzmq": "zmq",
 }
 
 

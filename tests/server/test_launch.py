@@ -92,7 +92,7 @@ def test_a_server_that_cannot_hear_its_engine_ends(monkeypatch: pytest.MonkeyPat
                 await launch.run_beside(Unending(), door, engine_config(), on("127.0.0.1", 1))
 
     monkeypatch.setattr(launch, "connect", deaf)
-    monkeypatch.setattr(launch, "ZmqFrontChannel", lambda _: None)
+    monkeypatch.setattr(launch, "UnixFrontChannel", lambda _: None)
     with pytest.raises(msgspec.DecodeError):
         asyncio.run(main())
 

@@ -31,6 +31,8 @@ class EngineChannel(Protocol):
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
         """All messages that are there. With none: waits for the first at most so long; None: for ever.
 
+        May come back earlier without one, when a front has come or gone.
+
         Raises Closed when every front has closed its end for good.
         """
 

@@ -17,7 +17,7 @@ from stemma.core.base.clock import process_seconds
 from stemma.core.base.log import set_up_logging
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.serve import ServeConfig
-from stemma.core.wire.zmq import ZmqFrontChannel
+from stemma.core.wire.unix import UnixFrontChannel
 from stemma.front.server.app import build_app
 from stemma.front.service.client import EngineClient
 from stemma.front.service.connect import connect
@@ -46,7 +46,7 @@ async def run(process: EngineProcess, door: socket.socket, engine: EngineConfig,
 
 async def run_beside(process: EngineProcess, door: socket.socket, engine: EngineConfig, config: ServeConfig) -> int:
     """Serve until interrupted, or until there is no engine and will be none."""
-    service = connect(config, ZmqFrontChannel(process.address))
+    service = connect(config, UnixFrontChannel(process.address))
     http = Server(uvicorn_config(build_app(service, config, engine)))
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()

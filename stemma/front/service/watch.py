@@ -13,7 +13,7 @@ import msgspec
 
 from stemma.core.base.errors import Bug
 from stemma.core.config.engine import EngineConfig
-from stemma.core.wire.zmq import new_address
+from stemma.core.wire.unix import new_address
 
 REFUSED = 3  # exit status: the model cannot be served, and the engine has said why
 END_SECONDS = 2.0  # so long it has to end by itself
@@ -53,7 +53,7 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        shutil.rmtree(Path(self.address.removeprefix("ipc://")).parent, ignore_errors=True)
+        shutil.rmtree(Path(self.address).parent, ignore_errors=True)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         child = subprocess.Popen(

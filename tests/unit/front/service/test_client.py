@@ -10,7 +10,7 @@ from stemma.core.types.output import TokenChunk
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.tokens import pack
-from stemma.core.wire.zmq import ZmqEngineChannel, ZmqFrontChannel, new_address
+from stemma.core.wire.unix import UnixEngineChannel, UnixFrontChannel, new_address
 from stemma.front.service.client import EngineClient
 from tests.fake_engine import FakeEngine, connected
 
@@ -169,9 +169,9 @@ def test_ending_one_reader_harms_no_other() -> None:
 def test_what_was_said_while_nobody_listened_is_taken_back_before_the_next_engine_is_greeted() -> None:
     async def main() -> list[ToEngine]:
         address = new_address()
-        client = EngineClient(ZmqFrontChannel(address))
+        client = EngineClient(UnixFrontChannel(address))
         running = asyncio.create_task(client.run())
-        first = ZmqEngineChannel(address)
+        first = UnixEngineChannel(address)
         try:
             async with asyncio.timeout(20):
                 while Hello(front=0) not in await asyncio.to_thread(first.receive, 0.05):
@@ -183,7 +183,7 @@ def test_what_was_said_while_nobody_listened_is_taken_back_before_the_next_engin
                 ear = ask(client)
                 client.engine_died("killed")
                 assert [chunk.finish is not None for chunk in await ear.all()] == [True]
-                second = ZmqEngineChannel(address)
+                second = UnixEngineChannel(address)
                 heard: list[ToEngine] = []
                 while Hello(front=0) not in heard:
                     heard += await asyncio.to_thread(second.receive, 0.05)
