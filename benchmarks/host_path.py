@@ -1,4 +1,4 @@
-"""What a step costs outside the kernels: a real engine loop on a real ZeroMQ socket, with a device that only answers.
+"""What a step costs outside the kernels: a real engine loop on a real socket, with a device that only answers.
 
     python -m benchmarks.host_path [ROWS ...]
 
@@ -16,10 +16,14 @@ ends are spread evenly, so that most steps of many rows seat somebody.
 """
 
 import gc
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import fmean, median
 from typing import ParamSpec, TypeVar
@@ -27,7 +31,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import zmq
 
 from benchmarks.facts import report
 from stemma.control.scheduler.scheduler import Scheduler
@@ -36,10 +39,10 @@ from stemma.core.config.families import read_model_spec
 from stemma.core.types.control import Chunks, EngineReady, ToEngine
 from stemma.core.types.request import Request
 from stemma.core.types.sampling import SamplingParams
-from stemma.core.types.step import SPAN_BYTES, Masks, StepPlan, StepResult
+from stemma.core.types.step import Masks, StepPlan, StepResult
 from stemma.core.types.tokens import pack
 from stemma.core.wire.codec import decode_from_engine, encode
-from stemma.core.wire.zmq import ZmqEngineChannel, new_address
+from stemma.core.wire.unix import Frames, UnixEngineChannel, framed, new_address
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.ops.inputs import Places
@@ -84,40 +87,35 @@ class Stopwatch:
         return timed
 
 
-class Front:
-    """The other end of the socket: as many requests as there are rows, each followed by another."""
+def front(address: str, rows: int, read: Connection) -> None:
+    """The other end, in a process of its own: as many requests as there are rows, each followed by another.
 
-    def __init__(self, address: str, rows: int):
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, b"front-0")
-        self._socket.connect(address)
-        self._sent = 0
+    Says through the pipe how many tokens the last step told, when it has asked anew for everybody who ended.
+    """
+
+    def ask(output: int) -> None:
+        asked = next(numbers)
+        prompt = pack((asked * 7919 + position * 31) % VOCAB_SIZE for position in range(PROMPT))
+        sampling = SamplingParams(max_new_tokens=output, ignore_eos=True, temperature=0.7, sampling_seed=asked)
+        message: ToEngine = Request(id=f"{asked:032x}", tokens=prompt, sampling=sampling)
+        door.sendall(framed(encode(message)))
+
+    numbers, frames = count(), Frames()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.connect(address)
+        door.sendall(framed(b"0"))
         for number in range(rows):  # the first ones differ in length, so that ends are spread
-            self._ask(1 + (number + 1) * OUTPUT // rows)
-
-    def listen(self) -> int:
-        """Read what the last step said, and ask anew for everybody who ended. Returns the tokens that came."""
-        message = decode_from_engine(self._socket.recv())
-        assert isinstance(message, Chunks)
-        chunks = list(message.every())
-        for chunk in chunks:
-            assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
-            if chunk.finish is not None:
-                self._ask(OUTPUT)
-        return sum(len(chunk.tokens) for chunk in chunks)
-
-    def close(self) -> None:
-        self._socket.close(linger=0)
-        self._context.term()
-
-    def _ask(self, output: int) -> None:
-        number = self._sent
-        self._sent += 1
-        prompt = pack((number * 7919 + position * 31) % VOCAB_SIZE for position in range(PROMPT))
-        sampling = SamplingParams(max_new_tokens=output, ignore_eos=True, temperature=0.7, sampling_seed=number)
-        message: ToEngine = Request(id=f"{number:032x}", tokens=prompt, sampling=sampling)
-        self._socket.send(encode(message))
+            ask(1 + (number + 1) * OUTPUT // rows)
+        while part := door.recv(1 << 16):
+            for body in frames.cut(part):
+                message = decode_from_engine(body)
+                assert isinstance(message, Chunks)
+                chunks = list(message.every())
+                for chunk in chunks:
+                    assert chunk.finish is None or chunk.finish.reason == "length", chunk.finish
+                    if chunk.finish is not None:
+                        ask(OUTPUT)
+                read.send(sum(len(chunk.tokens) for chunk in chunks))
 
 
 class Device:
@@ -150,8 +148,7 @@ class Device:
         return Verdict(drawn, torch.full((places,), 5), torch.ones(places, dtype=torch.bool))
 
     def _results_of(self, plan: StepPlan, verdict: Verdict) -> StepResult:
-        self._reader.keep(0, verdict.tokens_S)
-        tokens, findings = PendingStep(len(plan.spans) // SPAN_BYTES, [verdict], []).wait()
+        tokens, findings = PendingStep(self._reader.keep([verdict.tokens_S]), [verdict], []).wait()
         return StepResult(step=plan.step, tokens=tokens, findings=findings)
 
 
@@ -163,11 +160,14 @@ def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
     ready = EngineReady(context=CONTEXT, max_total_tokens=CONTEXT, page_size=PAGE_SIZE, vocab_size=VOCAB_SIZE)
     watch = Stopwatch()
     address = new_address()
-    channel = ZmqEngineChannel(address)
+    channel = UnixEngineChannel(address)
     outbox, pace = Outbox(channel), Pace()
     inbox = Inbox(channel, scheduler, outbox, pace, ready)
     loop = EngineLoop(scheduler, LocalExecutor(Device(folder, rows, cache, watch).step, 1), inbox, outbox, pace, 1)
-    front = Front(address, rows)
+    spawn = get_context("spawn")
+    told, read = spawn.Pipe(duplex=False)
+    reader = spawn.Process(target=front, args=(address, rows, read), daemon=True)
+    reader.start()
     took: list[dict[str, float]] = []
     gc.collect()
     gc.freeze()  # as the engine's process does
@@ -181,10 +181,10 @@ def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
         while len(took) < steps:
             watch.parts = {}
             turn()
-            if front.listen() == rows:
+            if "send" in watch.parts and told.recv() == rows:
                 took.append(watch.parts)
-    front.close()
     channel.close()
+    reader.join()
     return took
 
 

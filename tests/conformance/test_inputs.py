@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stemma.core.base.errors import Bug
-from stemma.core.types.step import Span, pack_spans
+from stemma.core.types.step import NO_TOKEN, Span, pack_spans
+from stemma.core.types.tokens import unpack
 from stemma.device.ops.inputs import Tables
 from stemma.device.ops.table import ops_of
 from tests.bodies import BODIES, Body
@@ -77,8 +78,8 @@ def test_what_is_drawn_is_kept(body: Body) -> None:
     expected, reader = tables.tokens_RC.clone(), ops_of(body.kernels).inputs(tables, 400)
     spans = Span(4, 3, 5, 1), Span(2, 0, 1, 0), Span(7, 189, 1, 1), Span(0, 1, 1, 1)
     reader.read(pack_spans(word for span in spans for word in span))
-    reader.keep(0, torch.tensor([501]))
-    reader.keep(1, torch.tensor([502, 503]))
+    said = reader.keep([torch.tensor([501]), torch.tensor([502, 503])])
+    assert unpack(said).tolist() == [501, NO_TOKEN, 502, 503]
     expected[[4, 7, 0], [8, 190, 2]] = torch.tensor([501, 502, 503], dtype=torch.int32)
     assert torch.equal(tables.tokens_RC, expected)
     assert tables.known_R.tolist() == [3, 190, 190, 190, 9, 190, 190, 191, 190]

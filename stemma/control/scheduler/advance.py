@@ -24,29 +24,24 @@ class Advance:
         # So many decodes take a page in a step, on average.
         self._cache.make_ready(len(self._seats.seated) // self._cache.page_size)
         behind = []
-        plain, sequences, spans = 0, draft.sequences, draft.spans
+        most, sequences, spans = draft.tokens, draft.sequences, draft.spans
         seated = State.SEATED  # looked up once: in Python 3.11 a member of an Enum takes 0.1 us
         for sequence in tuple(self._seats.seated):
             planned = sequence.planned
             if planned < sequence.plain_plans:
                 # What draft.add does, for one position that needs no page and no thought.
-                plain += 1
                 sequence.planned = planned + 1
-                sequence.known = planned + 2
                 sequence.flying += 1
                 sequences.append(sequence)
-                spans += (sequence.row, planned, 1, 1)
-                continue
-            if planned == sequence.known or planned == sequence.end or sequence.state is not seated:
-                continue
-            if planned + 1 < sequence.known and planned + 1 < sequence.end:
-                behind.append(sequence)
-            else:
-                self.compute(sequence, draft)
-        draft.tokens -= plain
-        if draft.sequences:
-            draft.decodes = len(draft.sequences)
-            draft.tokens = self._cost.fitting(draft.tokens)
+                spans += sequence.row, planned, 1, 1
+            elif sequence.state is seated and (ahead := sequence.ahead):
+                if ahead > 1:
+                    behind.append(sequence)
+                else:
+                    self.compute(sequence, draft)
+        if sequences:
+            draft.decodes = len(sequences)
+            draft.tokens = self._cost.fitting(most - draft.decodes)
         for sequence in behind:
             if draft.tokens and sequence.state is seated:
                 self.compute(sequence, draft)

@@ -29,11 +29,12 @@ class Draft:
         """Its next `count` positions, for which it got `pages`."""
         self.tokens -= count
         self.sequences.append(sequence)
-        span, news = sequence.advance(count, pages)
-        self.spans += span
+        start = sequence.planned
+        draws, news = sequence.advance(count, pages)
+        self.spans += sequence.row, start, count, draws
         if news is not None:
-            self.news[span.row] = news
-        self.is_masked |= bool(span.draws) and sequence.constraint is not None
+            self.news[sequence.row] = news
+        self.is_masked |= bool(draws) and sequence.constraint is not None
 
     def span(self, at: int) -> Span:
         return Span(*self.spans[4 * at : 4 * at + 4])

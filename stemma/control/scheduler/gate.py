@@ -44,7 +44,7 @@ class Gate:
             prompt_len=len(prompt),
             limit=limit,
             stop_ids=stop_ids,
-            known=len(prompt) + len(output),
+            given=len(prompt) + len(output),
             scored=first if scores else limit,
         )
         if sequence.end > self.max_total_tokens:

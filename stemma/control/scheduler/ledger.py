@@ -53,7 +53,7 @@ class Ledger:
                 sequence.flying -= 1
                 sequence.landed += 1
                 sequence.tokens.append(token)  # its pages are published when it ends, all at once
-                ids.append(sequence.request.id)
+                ids.append(sequence.id)
                 plain.append(token)
             elif (chunk := self._look(sequence, draft.span(at), token, result.findings)) is not None:
                 chunks.append(chunk)

@@ -30,6 +30,7 @@ class Seats:
         whole = lease.published * self._cache.page_size
         sequence.planned = whole + shared.tokens
         sequence.landed = sequence.planned if shared.source == NO_PAGE else whole  # the copy is yet to be made
+        sequence.given = len(sequence.tokens)
         sequence.state = State.SEATED
         insort(self.seated, sequence, key=_standing)
 

@@ -41,8 +41,9 @@ class Sequence:
     prompt_len: int
     limit: int  # the most tokens that prompt and output may have
     stop_ids: tuple[int, ...]
-    known: int  # tokens that the device knows once all launched steps have landed
+    given: int  # tokens that the device knows without having drawn them since it was seated
     scored: int  # first position whose successor's log-probability is not planned yet; limit: all are
+    id: str = field(init=False)
     end: int = field(init=False)  # positions that it will ever need KV of: nothing follows the last output token
     state: State = State.WAITING
     row: int = -1
@@ -62,13 +63,18 @@ class Sequence:
     plain_lands: int = 0
 
     def __post_init__(self) -> None:
+        self.id = self.request.id
         self.end = max(self.limit - 1, self.prompt_len)
+
+    @property
+    def known(self) -> int:
+        """Tokens that the device knows once all launched steps have landed: who has computed all of them draws one."""
+        return min(max(self.given, self.planned + 1), self.limit)
 
     @property
     def ahead(self) -> int:
         """Positions that could be computed now."""
-        known, end = self.known, self.end
-        return (known if known < end else end) - self.planned
+        return min(self.known, self.end) - self.planned
 
     @property
     def hit_limit(self) -> int:
@@ -104,22 +110,21 @@ class Sequence:
             stop_ids=self.stop_ids,
         )
 
-    def advance(self, count: int, pages: tuple[int, ...]) -> tuple[Span, News | None]:
-        """Plan the next `count` positions, for which it got `pages`."""
-        start = self.planned
+    def advance(self, count: int, pages: tuple[int, ...]) -> tuple[int, News | None]:
+        """Plan the next `count` positions, for which it got `pages`. Says whether the last one draws."""
+        start, known = self.planned, self.known
         end = self.planned = start + count
         score_from = -1
         if self.scored < end:
             score_from, self.scored = self.scored, end if end < self.prompt_len - 1 else self.limit
-        draws = int(end == self.known < self.limit)
+        draws = int(end == known < self.limit)
         given = b""
         if self.is_rewritten:
             given, self.is_rewritten = pack(self.tokens[start:]), False
-        self.known += draws
         self.flying += 1
         self.plain_plans = min(self.held.room, self.limit - 1) if draws and self.constraint is None else 0
         has_news = pages or given or score_from >= 0
-        return Span(self.row, start, count, draws), News(pages, given, score_from) if has_news else None
+        return draws, News(pages, given, score_from) if has_news else None
 
     def absorb(self, span: Span, token: int) -> Finish | None:
         """Take in what a step yielded; says so when that ends it."""
@@ -166,11 +171,11 @@ class Sequence:
         if self.constraint is not None and not self.constraint.is_over:
             most = self.limit - 1 - len(self.tokens)
             self.unsaid = self.constraint.jump(self.tokens, self.prompt_len, False, most)
-            self.known = len(self.tokens)
+            self.given = len(self.tokens)
 
     def _rewrite(self) -> None:
         """The tokens after the landed ones are others than the device knows. What flies was computed in vain."""
-        self.planned, self.known = self.landed, len(self.tokens)
+        self.planned, self.given = self.landed, len(self.tokens)
         self.is_rewritten, self.vain = True, self.flying
 
     def first_logprobs(self) -> tuple[Logprob, ...]:

@@ -39,42 +39,30 @@ class NativeAttention:
         self.pool = pool
         self.windows = spec.windows
         self.scale = spec.head_dim**-0.5
-        self._heads = spec.kv_heads, spec.heads // spec.kv_heads
+        self._heads = spec.heads // spec.kv_heads, spec.kv_heads
         self._widths = array("q", dict.fromkeys(spec.windows))
         self._library = load(kernels)
-        self._make_room(4096)
-        self._pages_RP, self._pages_at = np.empty((0, 0), np.int64), 0
+        self._sit(4096, np.empty((0, 0), np.int64))
 
-    def _make_room(self, words: int) -> None:
-        """For the plan of one step. The next one is written over it."""
-        self._words = torch.empty(words, dtype=torch.int64)
-        self._head = np.asarray(self._words[:1])
+    def _sit(self, capacity: int, pages_RP: Ints) -> None:
+        """Make room for the plan of one step on these pages. The next one is written over it."""
+        words = torch.empty(capacity, dtype=torch.int64)
+        addresses = words.data_ptr(), capacity, pages_RP.ctypes.data, self._widths.buffer_info()[0]
+        sizes = pages_RP.shape[1], len(self._widths), self.pool.page_size, *self._heads
+        self._desk = array("q", (*addresses, *sizes))
+        self._at = self._desk.buffer_info()[0]
+        self._capacity, self._needed = capacity, np.asarray(words).data
+        self._plan = NativePlan(words, pages_RP)
 
     def plan(self, spans: Spans) -> AttentionPlan:
-        pages_RP = spans.pages_RP
-        if pages_RP is not self._pages_RP:
-            self._pages_RP, self._pages_at = pages_RP, pages_RP.ctypes.data
-        kv_heads, group = self._heads
+        if spans.pages_RP is not self._plan.pages_RP:
+            self._sit(self._capacity, spans.pages_RP)
         while True:
-            words = self._words
-            self._library.plan_attention(
-                words.data_ptr(),
-                len(words),
-                spans.packed,
-                len(spans.packed) // SPAN_BYTES,
-                self._pages_at,
-                pages_RP.shape[1],
-                self._widths.buffer_info()[0],
-                len(self._widths),
-                self.pool.page_size,
-                group,
-                kv_heads,
-                torch.get_num_threads(),
-            )
-            needed = int(self._head[0])
-            if needed <= len(words):
-                return NativePlan(words, pages_RP)
-            self._make_room(2 * needed)
+            rows = len(spans.packed) // SPAN_BYTES
+            self._library.plan_attention(self._at, spans.packed, rows, torch.get_num_threads())
+            if self._needed[0] <= self._capacity:
+                return self._plan
+            self._sit(2 * self._needed[0], spans.pages_RP)
 
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan

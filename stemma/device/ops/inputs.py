@@ -3,6 +3,7 @@
 Shapes: R rows that sit, C positions of a context, P pages of one, T tokens of the step, S places whose tokens it draws
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -70,5 +71,9 @@ class Reader(Protocol):
         """Of packed spans. Raises Bug for what cannot be computed."""
         ...
 
-    def keep(self, first: int, tokens_S: Tensor) -> None:
-        """Put tokens at the places of the draws from `first` on, and forget what came after them."""
+    def keep(self, drawn: Sequence[Tensor]) -> bytes:
+        """Put tokens, given in parts, at the places of the draws, and forget what came after them.
+
+        Returns them for all spans, packed: NO_TOKEN for those that draw none.
+        """
+        ...

@@ -1,15 +1,14 @@
 """Results on their way to the host: the one place where the device is waited for.
 
-N rows of the plan, S places
+S places
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from stemma.core.types.output import Logprob
 from stemma.core.types.step import NO_TOKEN, Findings
+from stemma.core.types.tokens import WIDTH, pack
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.sampler import Verdict
 
@@ -27,27 +26,24 @@ BANNED = (
 class PendingStep:
     """A step whose work is queued, and may still run."""
 
-    rows: int  # of the plan
+    tokens: bytes  # of the plan's rows, in its order
     drawn: Sequence[Verdict]
     scored: Sequence[Verdict]
 
     def wait(self) -> tuple[bytes, dict[int, Findings]]:
-        """The tokens of the plan's rows, in its order, and what was found beside them, by row."""
-        tokens_N = np.full(self.rows, NO_TOKEN, np.int32)
+        """The tokens, and what was found beside them, by row."""
+        tokens = self.tokens
         found: dict[int, tuple[list[Logprob], list[Logprob]]] = {}
-        for verdict in self.drawn:
-            tokens_N[verdict.places.part_S] = verdict.tokens_S.numpy()
-            for row, logprob in _logprobs(verdict):
-                found.setdefault(row, ([], []))[0].append(logprob)
-        for verdict in self.scored:
-            for row, logprob in _logprobs(verdict):
-                found.setdefault(row, ([], []))[1].append(logprob)
+        for kind, verdicts in enumerate((self.drawn, self.scored)):
+            for verdict in verdicts:
+                for row, logprob in _logprobs(verdict):
+                    found.setdefault(row, ([], []))[kind].append(logprob)
         findings = {row: Findings(tuple(own), tuple(prompt)) for row, (own, prompt) in found.items()}
         for verdict in (*self.drawn, *self.scored):  # of two faults the earlier position's is told
             for part, row, fault in _faults(verdict):
-                tokens_N[part] = NO_TOKEN
+                tokens = tokens[: part * WIDTH] + pack((NO_TOKEN,)) + tokens[(part + 1) * WIDTH :]
                 findings[row] = Findings(fault=fault)
-        return tokens_N.tobytes(), findings
+        return tokens, findings
 
 
 def _logprobs(verdict: Verdict) -> Iterator[tuple[int, Logprob]]:

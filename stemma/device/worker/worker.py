@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.ledger import HEAD_ROWS
-from stemma.core.types.step import SPAN_BYTES, Masks, StepPlan, StepResult
+from stemma.core.types.step import Masks, StepPlan, StepResult
 from stemma.device.attention.backend import ATTENTION
 from stemma.device.kv.pool import KVPool
 from stemma.device.models.registry import load_model
@@ -72,11 +72,10 @@ class Worker:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         self._passes.forward(forward_batch(inputs, plan, self._rows, self._attention))
         draws = self._judged(inputs.drawn, partial(self._sampler.drawn, masks=masks()))
-        for number, verdict in enumerate(draws):
-            self._reader.keep(number * HEAD_ROWS, verdict.tokens_S)
+        tokens = self._reader.keep([verdict.tokens_S for verdict in draws])
         scored = scored_places(plan, self._rows)
         scores = [] if scored is None else self._judged(scored, self._sampler.scored)
-        return PendingStep(len(plan.spans) // SPAN_BYTES, draws, scores)
+        return PendingStep(tokens, draws, scores)
 
     def _judged(self, places: Places, judge: Judge) -> list[Verdict]:
         """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""

@@ -55,24 +55,28 @@ struct Planner {
     // Mostly the first page tells two pieces apart; it is looked up once for each.
     void sort() {
         struct Keyed {
-            long begin, page;
-            Piece piece;
+            long begin, page, piece;
         };
         std::vector<Keyed> order;
+        order.reserve(pieces.size());
         for (const Piece& piece : pieces) {
             long first = begin(piece);
-            order.push_back({first, table(piece)[first * BLOCK / page_size], piece});
+            order.push_back({first, table(piece)[first * BLOCK / page_size], (long)order.size()});
         }
         std::sort(order.begin(), order.end(), [this](const Keyed& a, const Keyed& b) {
             if (a.begin != b.begin) return a.begin < b.begin;
-            return a.page != b.page ? a.page < b.page : before(a.piece, b.piece);
+            return a.page != b.page ? a.page < b.page : before(pieces[a.piece], pieces[b.piece]);
         });
-        for (size_t p = 0; p < order.size(); p++) pieces[p] = order[p].piece;
+        std::vector<Piece> sorted;
+        sorted.reserve(pieces.size());
+        for (const Keyed& each : order) sorted.push_back(pieces[each.piece]);
+        pieces.swap(sorted);
     }
 
     void cut() {
         long most = std::max(1l, TILE / group), token = 0;
         std::vector<Piece> large;
+        pieces.reserve(num_spans);
         for (long s = 0; s < num_spans; token += spans[s++].count)
             for (long at = 0; at < spans[s].count; at += most) {
                 long queries = std::min(most, (long)spans[s].count - at);
@@ -103,6 +107,8 @@ struct Planner {
     // A tile for each group of pieces that share something; few enough for all threads to have one.
     void tile() {
         long most = std::max(1l, (long)pieces.size() * kv_heads / threads);
+        runs.reserve(pieces.size());
+        units.reserve(pieces.size());
         for (long first = 0, last; first < (long)pieces.size(); first = last) {
             long queries = pieces[first].queries;
             for (last = first + 1; last < (long)pieces.size() && common[last] && last - first < most; last++) {
@@ -159,10 +165,12 @@ struct Planner {
         tile();
         split();
         std::vector<std::pair<long, long>> order;
+        order.reserve(units.size());
         long all = 0;
         for (long u = 0; u < (long)units.size(); u++) order.push_back({-cost(units[u]), u}), all -= order[u].first;
         std::sort(order.begin(), order.end());
         std::vector<Unit> sorted;
+        sorted.reserve(units.size());
         for (auto& each : order) sorted.push_back(units[each.second]);
         units.swap(sorted);
         return {0, 0, 0, 0, (long)units.size(), (long)folds.size(), partials, all * kv_heads};
@@ -180,20 +188,28 @@ struct Writer {
     }
 };
 
+// Where all of it stands: device/attention/native.py.
+struct Desk {
+    int64_t *words, capacity;
+    const int64_t *pages, *windows;
+    int64_t most_pages, num_windows, page_size, group, kv_heads;
+};
+
 }  // namespace
 
 // `spans` stand in the order of the step's tokens. When words[0] exceeds the capacity, the plan is void.
-OP void plan_attention(int64_t* words, long capacity, const SpanOfRow* spans, long num_spans, const int64_t* pages,
-                       long most_pages, const int64_t* windows, long num_windows, long page_size, long group, long kv_heads, int threads) {
-    Writer writer = {words, capacity, 1 + num_windows * (long)(sizeof(Section) / 8)};
-    for (long w = 0; w < num_windows; w++) {
-        Planner planner = {spans, num_spans, pages, most_pages, windows[w], page_size, group, kv_heads, threads};
+OP void plan_attention(const Desk* desk, const SpanOfRow* spans, long num_spans, int threads) {
+    int64_t* words = desk->words;
+    Writer writer = {words, desk->capacity, 1 + desk->num_windows * (long)(sizeof(Section) / 8)};
+    for (long w = 0; w < desk->num_windows; w++) {
+        Planner planner = {spans,         num_spans,       desk->pages,    desk->most_pages, desk->windows[w],
+                           desk->page_size, desk->group, desk->kv_heads, threads};
         Section section = planner.section();
         section.pieces = writer.put(planner.pieces);
         section.runs = writer.put(planner.runs);
         section.units = writer.put(planner.units);
         section.folds = writer.put(planner.folds);
-        if (writer.used <= capacity) memcpy(words + 1 + w * sizeof section / 8, &section, sizeof section);
+        if (writer.used <= desk->capacity) memcpy(words + 1 + w * sizeof section / 8, &section, sizeof section);
     }
     words[0] = writer.used;
 }

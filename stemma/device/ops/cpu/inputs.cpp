@@ -8,12 +8,15 @@ namespace {
 struct Desk {
     int64_t* sizes;
     int64_t *columns, *drawn;  // [3][most_tokens], [4][rows]
+    int32_t* said;  // by span: the token that was drawn, or none
     int32_t* tokens;  // [rows][context]
     const int64_t* pages;
     int64_t* known;
     const int64_t *paged, *prompts;
     int64_t most_tokens, rows, context, most_pages, page_size;
 };
+
+constexpr long AHEAD = 16;  // rows are fetched so early: each lies on pages of its own, far from the caches
 
 }  // namespace
 
@@ -24,6 +27,11 @@ OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
     long at = 0, draws = 0, size = desk->page_size;
     for (long n = 0; n < num_spans; n++) {
         const SpanOfRow& span = spans[n];
+        if (n + AHEAD < num_spans) {
+            const SpanOfRow& later = spans[n + AHEAD];
+            __builtin_prefetch(desk->tokens + later.row * desk->context + later.start);
+            __builtin_prefetch(desk->pages + later.row * desk->most_pages + later.start / size);
+        }
         long end = span.start + span.count;
         bool fits = span.row >= 0 && span.row < desk->rows && span.start >= 0 && span.count > 0 &&
                     at + span.count <= desk->most_tokens && n < desk->rows && end <= desk->known[span.row] &&
@@ -39,6 +47,7 @@ OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
             positions[at] = here;
             slots[at] = own[here / size] * size + here % size;
         }
+        desk->said[n] = -1;
         if (span.draws) {
             part[draws] = n, row[draws] = span.row, position[draws] = end, asked[draws] = at - 1;
             draws++;
@@ -49,9 +58,10 @@ OP void inputs(const Desk* desk, const SpanOfRow* spans, long num_spans) {
 
 // Tokens of the last step's draws from `first` on; what came after them is forgotten.
 OP void keep(const Desk* desk, long first, const int64_t* tokens, long count) {
-    const int64_t *row = desk->drawn + desk->rows + first, *position = row + desk->rows;
+    const int64_t *part = desk->drawn + first, *row = part + desk->rows, *position = row + desk->rows;
     for (long s = 0; s < count; s++) {
         desk->tokens[row[s] * desk->context + position[s]] = (int32_t)tokens[s];
         desk->known[row[s]] = position[s] + 1;
+        desk->said[part[s]] = (int32_t)tokens[s];
     }
 }

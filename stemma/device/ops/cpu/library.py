@@ -87,7 +87,7 @@ class Library:
         self.gated = self._typed("gated", "pprnnt")
         self.sample = Function(self, "sample", "prnpppt")
         self.score = Function(self, "score", "pnppnpppnpnt")
-        self.plan_attention = Function(self, "plan_attention", "pnpnpnpnnnnt")
+        self.plan_attention = Function(self, "plan_attention", "ppnt")
         self.attend: Mapping[tuple[dtype, dtype], Function] = {
             (own, pool): Function(self, f"attend_{_NAMES[own]}_{_POOL_NAMES[pool]}", "ppppppppr" + "n" * 9 + "ft")
             for own in _NAMES

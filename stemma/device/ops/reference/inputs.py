@@ -1,12 +1,12 @@
 """From the rows of a plan to its tokens. Shapes: ops/inputs.py; N rows of the plan, each (row, start, count, draws)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stemma.core.types.step import unpack_spans
+from stemma.core.types.step import NO_TOKEN, SPAN_BYTES, unpack_spans
 from stemma.device.ops.inputs import Inputs, Ints, Places, Reader, Tables
 
 
@@ -19,14 +19,18 @@ class TorchReader:
 
     def read(self, spans: bytes) -> Inputs:
         found = self._read(self._tables, spans)
-        self._drawn = found.drawn
+        self._spans, self._drawn = len(spans) // SPAN_BYTES, found.drawn
         return found
 
-    def keep(self, first: int, tokens_S: Tensor) -> None:
-        _, row_S, position_S, _ = self._drawn.slice(first, first + len(tokens_S))
-        rows, positions = torch.from_numpy(row_S), torch.from_numpy(position_S)
-        self._tables.tokens_RC[rows, positions] = tokens_S.int()
-        self._tables.known_R[rows] = positions + 1
+    def keep(self, drawn: Sequence[Tensor]) -> bytes:
+        said_N = np.full(self._spans, NO_TOKEN, np.int32)
+        if drawn:
+            tokens_S = torch.cat([*drawn]).int()
+            rows, positions = torch.from_numpy(self._drawn.row_S), torch.from_numpy(self._drawn.position_S)
+            self._tables.tokens_RC[rows, positions] = tokens_S
+            self._tables.known_R[rows] = positions + 1
+            said_N[self._drawn.part_S] = np.asarray(tokens_S)
+        return said_N.tobytes()
 
 
 def inputs(tables: Tables, tokens: int) -> Reader:

@@ -45,7 +45,8 @@ def results(
     table = RowTable(rows=8, context=64, page_size=1, vocab_size=logits_SV.shape[1])
     plan = plan_of(0, (RowPlan(seat.row, 0, len(unpack(seat.tokens)), (), True) for seat in seats), tuple(seats))
     table.apply(plan)
-    places = inputs(table.tables, 0).read(plan.spans).drawn
+    reader = inputs(table.tables, 0)
+    places = reader.read(plan.spans).drawn
     native: list[Sampler] = [NativeSampler(load(body.kernels), table, seed=0) for body in NATIVE]
     found = []
     for sampler in [TorchSampler(table, seed=0), *native]:
@@ -53,7 +54,7 @@ def results(
             sampler.sit(one.row, table[one.row])
         packed = Masks(tuple(seats[at].row for at in masks), b"".join(masks.values()))
         verdict = sampler.drawn(places, logits_SV.clone(), packed)
-        tokens, findings = PendingStep(len(seats), [verdict], []).wait()
+        tokens, findings = PendingStep(reader.keep([verdict.tokens_S]), [verdict], []).wait()
         found.append(results_of(plan, StepResult(step=0, tokens=tokens, findings=findings)))
     for other in found[1:]:
         assert_equal_but_for_roundings(other, found[0])
