@@ -94,8 +94,31 @@ def measure(made: Sequence[tuple[str, Workload]], runs: int, peers: dict[str, Ba
     with served(page_size=page_size) as server:
         for name, workload in made:
             found[name] = hits(workload, server)
+            if not runs:
+                continue
             rate, said[name] = timed(workload, server.endpoint, server.endpoint.flush_cache, runs)
             found[name]["shared"] = round(rate, 2)
+    if runs:
+        beside(made, found, said, runs, peers, page_size)
+    for name, workload in made:
+        ratios = {
+            f"over_{way}": round(found[name]["shared"] / other, 2)
+            for way in ("unshared", "openai", *peers)
+            if isinstance(other := found[name].get(way), float)
+        }
+        told = {"workload": name, "is_shared": workload.shared, "programs": len(workload.arguments)}
+        report("programs", **told, **found[name], **ratios, runs=runs, page_size=page_size, threads=THREADS)
+
+
+def beside(
+    made: Sequence[tuple[str, Workload]],
+    found: dict[str, dict[str, Any]],
+    said: dict[str, Texts],
+    runs: int,
+    peers: dict[str, BaseBackend],
+    page_size: int,
+) -> None:
+    """The same without sharing, and elsewhere."""
     with served(page_size=page_size, disable_radix_cache=True) as server:
         openai = sgl.OpenAI("default", is_chat_model=False, base_url=f"{server.url}/v1", api_key=KEY)
         for name, workload in made:
@@ -110,14 +133,6 @@ def measure(made: Sequence[tuple[str, Workload]], runs: int, peers: dict[str, Ba
                 found[name][peer] = round(timed(workload, backend, lambda: None, runs)[0], 2)
             except ProgramError as error:
                 found[name][peer] = str(error)[:200]
-    for name, workload in made:
-        ratios = {
-            f"over_{way}": round(found[name]["shared"] / rate, 2)
-            for way in ("unshared", "openai", *peers)
-            if isinstance(rate := found[name][way], float)
-        }
-        told = {"workload": name, "is_shared": workload.shared, "programs": len(workload.arguments)}
-        report("programs", **told, **found[name], **ratios, runs=runs, page_size=page_size, threads=THREADS)
 
 
 def peer(given: str) -> tuple[str, BaseBackend]:
@@ -129,7 +144,7 @@ def peer(given: str) -> tuple[str, BaseBackend]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.programs")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
-    parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median counts; 0: tokens alone are counted")
     parser.add_argument("--page-size", type=int, default=16)
     parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=MODEL@URL")
     given = parser.parse_args()

@@ -91,7 +91,8 @@ class PrefixCache:
         the source next writes to it later, and what was findable when a step was planned had landed before.
         """
         start = lease.room
-        near, same = self.tree.nearest(lease.node, lease.salt, tokens[start : min(limit, start + self.page_size)])
+        next_tokens = tokens[start : min(limit, start + self.page_size)]
+        near, same = self.tree.nearest(lease.node, (lease.salt, next_tokens.tobytes()))
         if near is None:
             return Shared()
         if near.is_evictable and same == len(near.tokens):

@@ -37,7 +37,7 @@ class Node:
 
     tokens: "array[int]"  # of the edge that leads here: len(pages) * P; of a tail fewer, in one page
     pages: "array[int]"
-    salt: str
+    key: Key  # of its first page
     parent: "Node | None"
     arrival: int  # breaks ties
     used: int  # the step that used it last
@@ -74,7 +74,7 @@ class RadixTree:
         self.pages = 0
         self.locked = 0
         self._arrivals = 0
-        self.root = self._node(array("i"), array("i"), "", None)
+        self.root = self._node(array("i"), array("i"), ("", b""), None)
 
     def match(self, tokens: "array[int]", salt: str, limit: int) -> Hit:
         """The longest cached prefix of at most `limit` tokens. Changes nothing."""
@@ -92,14 +92,13 @@ class RadixTree:
         """The node at which the hit ends; an edge that it ends in is split."""
         return hit.node if hit.inside == len(hit.node.pages) else self._split(hit.node, hit.inside)
 
-    def nearest(self, node: Node, salt: str, tokens: "array[int]") -> tuple[Node | None, int]:
-        """The child that begins most like these tokens, less than a page, and how many they have in common."""
+    def nearest(self, node: Node, key: Key) -> tuple[Node | None, int]:
+        """The child that begins most like a key of less than a page, and how many tokens they have in common."""
         found, most = None, 0
         if node.children:
-            key = salt, tokens.tobytes()
             at = bisect(node.order, key)
             for near in node.order[max(at - 1, 0) : at + 1]:
-                if near[0] == salt and (same := _common_tokens(near[1], key[1])) > most:
+                if near[0] == key[0] and (same := _common_tokens(near[1], key[1])) > most:
                     found, most = node.children[near], same
         return found, most
 
@@ -135,15 +134,16 @@ class RadixTree:
             node.tokens += tokens
             node.pages += pages
             return node
-        child = self._attach(node, salt, tokens, pages)
+        child = self._attach(node, self._key(salt, tokens, 0), tokens, pages)
         child.locks = 1
         return child
 
     def lend(self, node: Node, salt: str, tokens: "array[int]", page: int) -> Node | None:
         """Hang the tail of a lease below `node`, its lock included. None when that much is there already."""
-        if self.nearest(node, salt, tokens)[1] == len(tokens):
+        key = salt, tokens.tobytes()
+        if self.nearest(node, key)[1] == len(tokens):
             return None
-        tail = self._attach(node, salt, tokens, array("i", (page,)))
+        tail = self._attach(node, key, tokens, array("i", (page,)))
         self.pages += 1
         self.adopt(tail)
         return tail
@@ -173,12 +173,13 @@ class RadixTree:
         first, full = at // self.page_size, len(tokens) // self.page_size
         spare, end = pages[:first], full * self.page_size
         if first < full:
-            node = self._attach(node, salt, tokens[at:end], pages[first:full])
+            node = self._attach(node, self._key(salt, tokens, at), tokens[at:end], pages[first:full])
         if full < len(pages):
-            if self.nearest(node, salt, tokens[end:])[1] == len(tokens) - end:
+            key = self._key(salt, tokens, end)
+            if self.nearest(node, key)[1] == len(tokens) - end:
                 spare.append(pages[full])
             else:
-                node = self._attach(node, salt, tokens[end:], pages[full:])
+                node = self._attach(node, key, tokens[end:], pages[full:])
         self.pages += len(pages) - len(spare)
         if len(spare) < len(pages):
             self.on_leaf(node)
@@ -226,16 +227,17 @@ class RadixTree:
                 raise Bug(f"a node has {len(node.pages)} pages and {len(node.tokens)} tokens")
             if node.order != sorted(node.children):
                 raise Bug("the children of a node are out of order")
-            if node.parent is None or node.parent.children.get(self._key(node.salt, node.tokens, 0)) is not node:
+            key = self._key(node.key[0], node.tokens, 0)
+            if node.parent is None or node.key != key or node.parent.children.get(key) is not node:
                 raise Bug("a node is not where its first page would be looked for")
         if expected:
             raise Bug(f"{len(expected)} locked nodes are not in the tree")
         if (pages, locked) != (self.pages, self.locked):
             raise Bug(f"the tree holds {pages} pages, {locked} locked; it counts {self.pages} and {self.locked}")
 
-    def _node(self, tokens: "array[int]", pages: "array[int]", salt: str, parent: Node | None) -> Node:
+    def _node(self, tokens: "array[int]", pages: "array[int]", key: Key, parent: Node | None) -> Node:
         self._arrivals += 1
-        return Node(tokens, pages, salt, parent, self._arrivals, self.step)
+        return Node(tokens, pages, key, parent, self._arrivals, self.step)
 
     def _key(self, salt: str, tokens: "array[int]", at: int) -> Key:
         return salt, tokens[at : at + self.page_size].tobytes()
@@ -245,19 +247,16 @@ class RadixTree:
             return None
         return node.children.get(self._key(salt, tokens, at))
 
-    def _attach(self, node: Node, salt: str, tokens: "array[int]", pages: "array[int]") -> Node:
-        key = self._key(salt, tokens, 0)
-        if key not in node.children:
-            insort(node.order, key)
-        child = node.children[key] = self._node(tokens, pages, salt, node)
+    def _attach(self, node: Node, key: Key, tokens: "array[int]", pages: "array[int]") -> Node:
+        insort(node.order, key)
+        child = node.children[key] = self._node(tokens, pages, key, node)
         return child
 
     def _detach(self, leaf: Node) -> None:
         if leaf.parent is None:
             raise Bug("the root hangs nowhere")
-        key = self._key(leaf.salt, leaf.tokens, 0)
-        del leaf.parent.children[key]
-        del leaf.parent.order[bisect_left(leaf.parent.order, key)]
+        del leaf.parent.children[leaf.key]
+        del leaf.parent.order[bisect_left(leaf.parent.order, leaf.key)]
 
     def _common(self, child: Node, tokens: "array[int]", at: int, limit: int) -> int:
         """How many pages of the child's edge stand at `tokens[at:limit]`; the first is known to."""
@@ -278,14 +277,14 @@ class RadixTree:
         parent = node.parent
         if parent is None:
             raise Bug("the root has no edge to split")
-        upper = self._attach(parent, node.salt, node.tokens[: inside * size], node.pages[:inside])
+        upper = self._node(node.tokens[: inside * size], node.pages[:inside], node.key, parent)
         upper.locks, upper.used = node.locks, node.used
+        parent.children[node.key] = upper
         del node.tokens[: inside * size]
         del node.pages[:inside]
-        node.parent = upper
-        key = self._key(node.salt, node.tokens, 0)
-        upper.children[key] = node
-        upper.order.append(key)
+        node.parent, node.key = upper, self._key(node.key[0], node.tokens, 0)
+        upper.children[node.key] = node
+        upper.order.append(node.key)
         return upper
 
 

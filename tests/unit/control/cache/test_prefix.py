@@ -24,7 +24,7 @@ def findable(cache: PrefixCache) -> dict[Prefix, int]:
         tokens = above[node.parent] + tuple(node.tokens)
         for place, page in enumerate(node.pages):
             end = len(tokens) - (len(node.pages) - place - 1) * cache.page_size
-            found[node.salt, tokens[:end]] = page
+            found[node.key[0], tokens[:end]] = page
         above[node] = tokens
     return found
 

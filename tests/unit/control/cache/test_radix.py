@@ -28,7 +28,7 @@ def content(tree: RadixTree) -> dict[Prefix, int]:
         prefix = above[node.parent]
         for place, page in enumerate(node.pages):
             prefix += tuple(node.tokens[place * tree.page_size : (place + 1) * tree.page_size])
-            found[node.salt, prefix] = page
+            found[node.key[0], prefix] = page
         above[node] = prefix
     return found
 
@@ -98,7 +98,7 @@ class Walk:
 
     def look_near(self, held: Held, tokens: "array[int]") -> None:
         """What begins as it goes on, and take that over where it is a free tail."""
-        near, same = self.tree.nearest(held.node, held.salt, tokens)
+        near, same = self.tree.nearest(held.node, (held.salt, tokens.tobytes()))
         asked = held.prefix + tuple(tokens)
         assert same == self.common(held.salt, asked, len(held.prefix))
         assert (near is None) == (same == 0)
