@@ -1,11 +1,14 @@
-"""What a grammar costs a step: the time between tokens of 32 constrained rows beside that of 32 free ones.
+"""What grammars cost a step: the time between tokens of 32 rows, free and under grammars.
 
     python -m benchmarks.structured.overhead [acorn | M | FOLDER] ...
 
-M has the shape of Qwen3-0.6B and random weights, with a vocabulary of 151,936 tokens. The time between tokens is
-that of a batch of long answers less that of short ones, by the tokens between them; all ways take turns in one
-engine, and each counts with the median of its rounds. Forced text is drawn, too. One JSON line per model and grammar:
-`counted` is a string whose every letter is a state of its own, the worst case of a cheap mask; `records` are objects.
+A real loop and a real model without a front, all ways in turn, round by round; each counts with the median of its
+steps, and `rounds_percent` tells what each round alone would have said. Forced text is drawn, too. M has the shape of
+Qwen3-0.6B and random weights, with a vocabulary of 151,936 tokens. One JSON line per model and way:
+
+- counted: a string whose every letter is a state of its own
+- records: objects
+- one: 31 free rows beside one that answers in objects
 """
 
 import json
@@ -18,22 +21,32 @@ from statistics import median
 import msgspec
 
 from benchmarks.arena.models import FAMILIES, SHAPES, tokenizer
+from benchmarks.engine_speed import Memory
 from benchmarks.facts import report
-from stemma.offline import Engine
+from stemma.core.config.ask import ask_from
+from stemma.core.config.machine import probe
+from stemma.core.config.resolve import resolve
+from stemma.core.types.grammar import Grammar
+from stemma.core.types.request import Abort, Request
+from stemma.core.types.sampling import SamplingParams
+from stemma.core.types.tokens import pack
+from stemma.engine.build import build_loop
+from stemma.engine.loop import EngineLoop
 
-ROWS, ROUNDS = 32, 5
-SHORT, LONG = 8, 40
-PROMPTS = [f"The quick brown fox number {row} says" for row in range(ROWS)]
+ROWS, ROUNDS, STEPS = 32, 6, 24
 RECORD = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "is_member": {"type": "boolean"}},
     "required": ["name", "age", "is_member"],
     "additionalProperties": False,
 }
-GRAMMARS: dict[str, dict[str, str]] = {
-    "free": {},
-    "counted": {"json_schema": json.dumps({"type": "string", "minLength": 2000})},
-    "records": {"json_schema": json.dumps({"type": "array", "minItems": 200, "items": RECORD})},
+COUNTED = Grammar("json_schema", json.dumps({"type": "string", "minLength": 2000}))
+RECORDS = Grammar("json_schema", json.dumps({"type": "array", "minItems": 200, "items": RECORD}))
+WAYS: dict[str, list[Grammar | None]] = {
+    "free": [None] * ROWS,
+    "counted": [COUNTED] * ROWS,
+    "records": [RECORDS] * ROWS,
+    "one": [*[None] * (ROWS - 1), RECORDS],
 }
 
 
@@ -47,44 +60,69 @@ def shape_of_m(folder: Path) -> Path:
     return folder
 
 
-def seconds(engine: Engine, tokens: int, grammar: dict[str, str]) -> float:
-    began = time.perf_counter()
-    engine.generate(PROMPTS, {"max_new_tokens": tokens, "temperature": 0, "ignore_eos": True, **grammar})
-    return time.perf_counter() - began
+class Batch:
+    """One loop, and 32 rows in it at a time."""
+
+    def __init__(self, options: dict[str, object]):
+        fixed = {"max_running_requests": ROWS, "disable_jump_forward": True, "log_level": "error"}
+        self._channel = Memory()
+        self._loop: EngineLoop = build_loop(resolve(ask_from({**fixed, **options}), probe()).engine, self._channel)[0]
+
+    def step_seconds(self, grammars: list[Grammar | None]) -> list[float]:
+        """Of steps in which every row draws one token."""
+        sampling = SamplingParams(max_new_tokens=1000, ignore_eos=True, temperature=0)
+        for row, grammar in enumerate(grammars):
+            prompt = pack([100 + row, *range(200, 212)])
+            self._channel.asked.append(Request(id=f"{row:032x}", tokens=prompt, sampling=sampling, grammar=grammar))
+        found: list[float] = []
+        while len(found) < STEPS:
+            before, began = self._channel.tokens, time.perf_counter()
+            self._loop.turn()
+            if self._channel.tokens - before == ROWS:
+                found.append(time.perf_counter() - began)
+        self._channel.asked += [Abort(id=f"{row:032x}") for row in range(ROWS)]
+        while self._channel.asked or self._loop.scheduler.has_work:
+            self._loop.turn()
+        return found
+
+    def close(self) -> None:
+        self._loop.close()
 
 
-def measure(name: str, **options: object) -> None:
-    found: dict[str, list[float]] = {way: [] for way in GRAMMARS}
-    with Engine(**options, max_running_requests=ROWS, disable_jump_forward=True) as engine:
-        for grammar in GRAMMARS.values():
-            seconds(engine, SHORT, grammar)  # compiles
-        for _ in range(ROUNDS):
-            for way, grammar in GRAMMARS.items():
-                found[way].append((seconds(engine, LONG, grammar) - seconds(engine, SHORT, grammar)) / (LONG - SHORT))
-    free = median(found.pop("free"))
-    for way, rounds in found.items():
-        bound = median(rounds)
+def measure(name: str, options: dict[str, object]) -> None:
+    batch = Batch(options)
+    rounds: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    for at in range(-1, ROUNDS):
+        for way, grammars in WAYS.items():
+            found = batch.step_seconds(grammars)
+            if at >= 0:  # before that: compiles
+                rounds[way].append(found)
+    batch.close()
+    free = median(sum(rounds["free"], []))
+    for way, found in rounds.items():
+        bound = median(sum(found, []))
+        pairs = zip(found, rounds["free"], strict=True)
         report(
             "structured_overhead",
             model=name,
-            grammar=way,
+            way=way,
             rows=ROWS,
-            free_ms=round(1e3 * free, 3),
-            constrained_ms=round(1e3 * bound, 3),
+            step_ms=round(1e3 * bound, 3),
             overhead_percent=round(100 * (bound / free - 1), 2),
             overhead_us_per_row=round(1e6 * (bound - free) / ROWS, 1),
+            rounds_percent=[round(100 * (median(one) / median(other) - 1), 1) for one, other in pairs],
         )
 
 
 def main() -> None:
     for name in sys.argv[1:] or ["acorn", "M"]:
         if name == "acorn":
-            measure(name)
+            measure(name, {})
         elif name == "M":
             with tempfile.TemporaryDirectory() as folder:
-                measure(name, model_path=str(shape_of_m(Path(folder))), load_format="dummy")
+                measure(name, {"model_path": str(shape_of_m(Path(folder))), "load_format": "dummy"})
         else:
-            measure(Path(name).name, model_path=name)
+            measure(Path(name).name, {"model_path": name})
 
 
 if __name__ == "__main__":

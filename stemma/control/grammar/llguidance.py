@@ -4,8 +4,10 @@ Moskal et al., "LLGuidance", https://github.com/guidance-ai/llguidance.
 """
 
 import json
+import time
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import count
 from typing import cast
 
 import numpy as np
@@ -24,6 +26,7 @@ from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
 USUAL_BLANKS = 32  # a line and the indentation of the next
+ALONE_SECONDS = 500e-6  # that masks may take before other threads help: most take less than these to wake up
 SPECIAL = b"\xff"  # the library writes a special token as this byte, which no text has, and its number
 
 
@@ -98,8 +101,13 @@ class LLGuidanceBackend(Backend):
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
         states = [matcher.state for matcher in cast(Sequence[LLGuidanceMatcher], matchers)]
-        pairs = [(state, at) for at, state in enumerate(states)]
-        self._threads.unsafe_compute_mask_ptr(pairs, words_NW.ctypes.data, words_NW.strides[0], len(words_NW))
+        address, stride = words_NW.ctypes.data, words_NW.strides[0]
+        patience = time.perf_counter() + ALONE_SECONDS
+        for at, state in enumerate(states):
+            if time.perf_counter() > patience:
+                self._threads.unsafe_compute_mask_ptr(list(zip(states[at:], count(at))), address, stride, len(states))
+                break
+            state.unsafe_compute_mask_ptr(address + at * stride, stride)
         for at, state in enumerate(states):
             if state.is_error():
                 words_NW[at] = 0
