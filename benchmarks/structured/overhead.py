@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -70,9 +71,9 @@ class Batch:
 
     def step_seconds(self, grammars: list[Grammar | None]) -> list[float]:
         """Of steps in which every row draws one token."""
-        sampling = SamplingParams(max_new_tokens=1000, ignore_eos=True, temperature=0)
         for row, grammar in enumerate(grammars):
             prompt = pack([100 + row, *range(200, 212)])
+            sampling = SamplingParams(max_new_tokens=1000, ignore_eos=grammar is None, temperature=0)  # these never end
             self._channel.asked.append(Request(id=f"{row:032x}", tokens=prompt, sampling=sampling, grammar=grammar))
         found: list[float] = []
         while len(found) < STEPS:
@@ -98,10 +99,10 @@ def measure(name: str, options: dict[str, object]) -> None:
             if at >= 0:  # before that: compiles
                 rounds[way].append(found)
     batch.close()
-    free = median(sum(rounds["free"], []))
-    for way, found in rounds.items():
-        bound = median(sum(found, []))
-        pairs = zip(found, rounds["free"], strict=True)
+    free = median(chain.from_iterable(rounds["free"]))
+    for way, each in rounds.items():
+        bound = median(chain.from_iterable(each))
+        pairs = zip(each, rounds["free"], strict=True)
         report(
             "structured_overhead",
             model=name,

@@ -39,6 +39,8 @@ class Advance:
                     behind.append(sequence)
                 else:
                     self.compute(sequence, draft)
+        if self._seats.bound:  # who is free is not even asked
+            draft.is_masked = any(sequence.constraint is not None for sequence in sequences)
         if sequences:
             draft.decodes = len(sequences)
             draft.tokens = self._cost.fitting(most - draft.decodes)

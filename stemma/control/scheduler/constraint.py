@@ -16,6 +16,8 @@ from stemma.core.base.errors import GrammarError
 from stemma.core.types.output import Finish, Logprob
 from stemma.core.types.sampling import LogprobSpec
 
+FORCED = 2  # bytes that are worth a look at how they are spelled
+
 
 class Constraint:
     """A grammar after all absorbed tokens of one answer. Owned by its Sequence.
@@ -40,17 +42,27 @@ class Constraint:
         self._ends = ends
         self._more_ends = [id for id in ends if id not in eos]
         self._never_early = [*eos, *self._more_ends]
+        self.ends_otherwise = not ends or bool(self._more_ends)  # than its matcher knows
+        self._taken = 0  # tokens of the answer that the matcher has seen
         self._given: array[int] = array("i")  # places in the answer that nobody drew, ascending
 
     @property
     def is_over(self) -> bool:
         return self.matcher.is_over
 
-    def accept(self, token: int) -> bool:
-        """Go on by one token. False: it should not have been drawn, and the verdict says so."""
-        if self.verdict is None and not self.matcher.accept(token):
-            self.verdict = Finish(reason="error", code=500, detail=f"the grammar does not take token {token} here")
+    def accept(self, token: int, place: int) -> bool:
+        """Go on by the token at a place of the answer, once. False: it should not have come, as the verdict says."""
+        if self._taken == place:
+            self._taken += 1
+            if self.verdict is None and not self.matcher.accept(token):
+                self.verdict = Finish(reason="error", code=500, detail=f"the grammar does not take token {token} here")
         return self.verdict is None
+
+    def goes_on(self, token: int, place: int) -> bool:
+        """Accept a token; whether the next one is drawn as if there were no grammar: nothing ends, nothing is given."""
+        if not self.accept(token, place) or self.matcher.is_over:
+            return False
+        return self._speller is None or len(self.matcher.forced()) < FORCED
 
     def end(self, words_W: NDArray[np.uint32], may_end: bool) -> None:
         """Put the tokens that end this answer into its matcher's mask, or take them out of it."""
@@ -80,7 +92,7 @@ class Constraint:
         The answer begins at `answer`. `is_new`: nobody was told of the last token, so that it may be replaced.
         Whether a token that ends the answer may come is settled where tokens are drawn: none is given.
         """
-        if self._speller is None or most <= 0 or len(forced := self.matcher.forced()) < 2:
+        if self._speller is None or most <= 0 or len(forced := self.matcher.forced()) < FORCED:
             return 0
         replaced, tokens = self._speller.spell(known, is_new, forced, most)
         if not tokens or any(token in self._ends for token in tokens):
@@ -95,6 +107,7 @@ class Constraint:
         del known[len(known) - replaced :]
         self._given.extend(range(len(known) + replaced - answer, len(known) + len(tokens) - answer))
         known.extend(tokens)
+        self._taken = len(known) - answer
         return len(tokens)
 
     def given(self, output: int) -> int:

@@ -49,7 +49,12 @@ class Ledger:
             raise Bug(f"step {result.step} planned {len(sequences)} rows, and {len(tokens)} came back")
         chunks, ids, plain = [], [], []
         for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-            if sequence.landed < sequence.plain_lands and token != NO_TOKEN and token not in sequence.stop_ids:
+            if (
+                sequence.landed < sequence.plain_lands
+                and token != NO_TOKEN
+                and token not in sequence.stop_ids
+                and (sequence.constraint is None or sequence.constraint.goes_on(token, sequence.output_len))
+            ):
                 sequence.flying -= 1
                 sequence.landed += 1
                 sequence.tokens.append(token)  # its pages are published when it ends, all at once
@@ -63,13 +68,14 @@ class Ledger:
     def bound_draws(self) -> list[Draw]:
         """Who draws under a grammar in the plan that was launched last; all before it are absorbed."""
         _, draft = self.flights[-1]
+        ended = State.ENDED  # looked up once
         return [
-            Draw(sequence.row, sequence.constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
-            for at, sequence in enumerate(draft.sequences)
-            if sequence.constraint is not None
+            Draw(sequence.row, constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
+            for sequence, draws in zip(draft.sequences, draft.spans[3::4], strict=True)
+            if (constraint := sequence.constraint) is not None
+            and draws
             and not sequence.vain
-            and sequence.state is not State.ENDED
-            and draft.span(at).draws
+            and sequence.state is not ended
         ]
 
     def close(self, sequence: Sequence) -> None:

@@ -32,8 +32,9 @@ def masks_of(draws: Sequence[Draw], words: int, fill: Fill) -> Masks:
         return Masks()
     words_NW = np.empty((len(draws), words), np.uint32)
     fill([draw.constraint.matcher for draw in draws], words_NW)
-    for draw, words_W in zip(draws, words_NW, strict=True):
-        draw.constraint.end(words_W, draw.may_end)
+    for at, (_, constraint, may_end) in enumerate(draws):
+        if constraint.ends_otherwise or not may_end:
+            constraint.end(words_NW[at], may_end)
     for at in np.flatnonzero(~words_NW.any(axis=1)).tolist():
         draws[at].constraint.give_up(words_NW[at])
         words_NW[at] = EVERYTHING

@@ -101,7 +101,7 @@ class Parking:
         speller = None if self._speller is None else self._speller.result()
         ends = tuple(id for id in sequence.stop_ids if id < self._vocab_size)
         constraint = Constraint(compiled, speller, ends, self._eos, self._backend)
-        if not all(map(constraint.accept, sequence.tokens[sequence.prompt_len :])):
+        if not all(constraint.accept(token, at) for at, token in enumerate(sequence.tokens[sequence.prompt_len :])):
             raise BadRequest("the output that came with the request does not match its grammar", "output")
         sequence.constraint = constraint
         sequence.state = State.WAITING

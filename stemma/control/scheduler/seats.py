@@ -20,6 +20,7 @@ class Seats:
         self.rows = rows
         self.free = list(range(rows - 1, -1, -1))
         self.seated: list[Sequence] = []
+        self.bound = 0  # of those, under a grammar
         self.leaving: dict[int, Sequence] = {}  # by row: yielded or ended, with steps still flying
         self._cache = cache
         self._queue = queue
@@ -33,6 +34,7 @@ class Seats:
         sequence.given = len(sequence.tokens)
         sequence.state = State.SEATED
         insort(self.seated, sequence, key=_standing)
+        self.bound += sequence.constraint is not None
 
     def leave(self, sequence: Sequence, state: State) -> None:
         """Plan no more of it. Its row and pages, if it has any, come back when nothing of it flies: maybe now."""
@@ -40,6 +42,7 @@ class Seats:
             self._queue.remove(sequence)
         elif sequence.state is State.SEATED:
             self.seated.remove(sequence)
+            self.bound -= sequence.constraint is not None
             self.leaving[sequence.row] = sequence
         sequence.state = state
         sequence.plain_plans = sequence.plain_lands = 0
@@ -60,6 +63,8 @@ class Seats:
             raise Bug(f"of {self.rows} rows, {sorted(self.free)} are free and {sorted(taken)} are taken")
         if self.seated != sorted(self.seated, key=_standing):
             raise Bug("those who are seated are out of order")
+        if self.bound != sum(sequence.constraint is not None for sequence in self.seated):
+            raise Bug(f"{self.bound} are said to sit under a grammar")
         for sequence in self.seated:
             if sequence.state is not State.SEATED:
                 raise Bug(f"a sequence that is {sequence.state.name} sits on row {sequence.row}")

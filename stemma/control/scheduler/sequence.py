@@ -122,7 +122,7 @@ class Sequence:
         if self.is_rewritten:
             given, self.is_rewritten = pack(self.tokens[start:]), False
         self.flying += 1
-        self.plain_plans = min(self.held.room, self.limit - 1) if draws and self.constraint is None else 0
+        self.plain_plans = min(self.held.room, self.limit - 1) if draws else 0
         has_news = pages or given or score_from >= 0
         return draws, News(pages, given, score_from) if has_news else None
 
@@ -146,7 +146,7 @@ class Sequence:
             return finish, (), ()
         is_stop = finish is not None and finish.reason == "stop"
         if constraint.verdict is None and not is_stop:
-            constraint.accept(token)
+            constraint.accept(token, self.output_len - 1)
         if constraint.verdict is not None:
             finish = constraint.verdict
             self.tokens.pop()
@@ -161,8 +161,8 @@ class Sequence:
         return finish, tuple(told), tuple(constraint.logprobs(told, first, drawn, spec)) if spec is not None else ()
 
     def rest(self) -> None:
-        """Something of it has landed: what may follow without a look."""
-        is_plain = self.constraint is None and self.request.logprobs is None and self.state is State.SEATED
+        """Something of it has landed: what may follow without a look, if its grammar goes on."""
+        is_plain = self.request.logprobs is None and self.state is State.SEATED and not self.vain
         decodes = self.has_spoken and self.landed + 1 == len(self.tokens)
         self.plain_lands = self.end - 1 if is_plain and decodes else 0
 
@@ -176,7 +176,7 @@ class Sequence:
     def _rewrite(self) -> None:
         """The tokens after the landed ones are others than the device knows. What flies was computed in vain."""
         self.planned, self.given = self.landed, len(self.tokens)
-        self.is_rewritten, self.vain = True, self.flying
+        self.is_rewritten, self.vain, self.plain_plans = True, self.flying, 0
 
     def first_logprobs(self) -> tuple[Logprob, ...]:
         """What the device cannot say of a prompt: its first token follows nothing."""

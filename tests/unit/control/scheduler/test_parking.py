@@ -1,10 +1,15 @@
 """Those who wait for a grammar: others run, order is kept, and every end is one."""
 
 import threading
+from collections.abc import Sequence
 
+import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stemma.control.grammar.forced import Speller
+from stemma.control.grammar.matcher import Matcher
 from stemma.control.scheduler.parking import Parking
 from stemma.core.base.errors import CheckpointError
 from stemma.core.config.engine import ScheduleConfig
@@ -45,6 +50,28 @@ def test_others_run_while_one_waits() -> None:
     bench.harness.run()
     assert bench.finish("slow") == Finish(reason="stop")
     assert text_of(bench.harness.outcomes["slow"].tokens) in ("abcd", "abef")
+
+
+def test_who_is_free_never_comes_near_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks are made for the one row that draws under a grammar; where none does, a step waits for none."""
+    bench = Bench()
+    filled: list[int] = []
+    fill = bench.compiler.fill_masks
+
+    def counted(matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
+        filled.append(len(matchers))
+        fill(matchers, words_NW)
+
+    monkeypatch.setattr(bench.compiler, "fill_masks", counted)
+    free = [request(f"{at}", [1, at], 20, ignore_eos=True) for at in range(7)]
+    bench.harness.add(*free, request("bound", [2], grammar=listed("abcdef", "abcd", "abab"), min_new_tokens=2))
+    bench.harness.run()
+    masked = [plan for plan in bench.harness.plans if plan.is_masked]
+    assert filled == [1] * len(masked) and 2 <= len(masked) <= 7
+    assert len(bench.harness.plans) >= 20
+    bench.harness.add(*(msgspec.structs.replace(each, id=f"{each.id} again") for each in free))
+    bench.harness.run()
+    assert len(filled) == len(masked) == sum(plan.is_masked for plan in bench.harness.plans)
 
 
 def test_who_came_first_is_seated_first() -> None:
