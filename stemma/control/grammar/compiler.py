@@ -78,8 +78,7 @@ class Compiler:
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
         """What may come next, for each of some matchers that were compiled here."""
-        if self._backend is None:
-            raise Bug("masks were asked for before any grammar was compiled")
+        assert self._backend is not None, "masks were asked for before any grammar was compiled"
         self._backend.fill_masks(matchers, words_NW)
 
     def close(self) -> None:

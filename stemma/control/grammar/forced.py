@@ -45,8 +45,7 @@ class Speller:
             found = self._tokenizer.encode((before + forced).decode(), add_special_tokens=False)
         except UnicodeDecodeError:  # the known tokens end inside a character
             return NOTHING
-        ids = found.ids
-        texts = [self._texts[token] for token in ids]
+        texts = [self._texts[token] for token in found.ids]
         extra = sum(map(len, texts)) - len(before) - len(forced)  # some tokenizers put a space before every text
         if b"".join(texts) != b" " * extra + before + forced:
             return NOTHING
@@ -57,7 +56,7 @@ class Speller:
             if border in ends:
                 at = ends.index(border)
                 end = min(last, at + replaced + most)
-                return Spelling(replaced, ids[at:end]) if ends[end] > len(before) else NOTHING
+                return Spelling(replaced, found.ids[at:end]) if ends[end] > len(before) else NOTHING
         return NOTHING
 
     def _text_before(self, known: "array[int]") -> list[bytes]:

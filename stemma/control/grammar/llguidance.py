@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import count
 from typing import cast
 
 import numpy as np
@@ -100,17 +99,15 @@ class LLGuidanceBackend(Backend):
         return Compiled(lambda: LLGuidanceMatcher(first.deep_copy(), self._vocabulary.stop_ids))
 
     def fill_masks(self, matchers: Sequence[Matcher], words_NW: NDArray[np.uint32]) -> None:
-        states = [matcher.state for matcher in cast(Sequence[LLGuidanceMatcher], matchers)]
+        pairs = [(matcher.state, at) for at, matcher in enumerate(cast(Sequence[LLGuidanceMatcher], matchers))]
         address, stride = words_NW.ctypes.data, words_NW.strides[0]
         patience = time.perf_counter() + ALONE_SECONDS
-        for at, state in enumerate(states):
+        for state, at in pairs:
             if time.perf_counter() > patience:
-                self._threads.unsafe_compute_mask_ptr(list(zip(states[at:], count(at))), address, stride, len(states))
+                self._threads.unsafe_compute_mask_ptr(pairs[at:], address, stride, len(pairs))
                 break
             state.unsafe_compute_mask_ptr(address + at * stride, stride)
-        for at, state in enumerate(states):
-            if state.is_error():
-                words_NW[at] = 0
+        words_NW[[state.is_error() for state, _ in pairs]] = 0
 
     def _served(self, schema: object) -> object:
         """The schema, rewritten if the library refuses it as it is."""
@@ -165,5 +162,4 @@ class LLGuidanceMatcher:
         return self.state.try_consume_tokens([token]) == 1
 
     def forced(self) -> bytes:
-        text = self.state.compute_ff_bytes().partition(SPECIAL)[0]
-        return text.decode(errors="ignore").encode()
+        return self.state.compute_ff_bytes().partition(SPECIAL)[0].decode(errors="ignore").encode()

@@ -57,8 +57,7 @@ class OutlinesBackend(Backend):
             index = Index(regex, self._texts)
         except (ValueError, TypeError) as error:
             raise GrammarError(f"{grammar.kind}: {error}") from None
-        _, (found,) = index.__reduce__()
-        return b85encode(bytes(found)).decode()
+        return b85encode(bytes(index.__reduce__()[1][0])).decode()
 
     def load(self, grammar: Grammar, prepared: str) -> Compiled:
         index = Index.from_binary(b85decode(prepared))

@@ -62,8 +62,7 @@ class XGrammarBackend(Backend):
                     found = compiler.compile_structural_tag(json.dumps(tag))
         except (RuntimeError, ValueError) as error:
             raise GrammarError(f"{grammar.kind}: {error}") from None
-        serialised: str = found.serialize_json()
-        return serialised
+        return str(found.serialize_json())
 
     def _bounded(self, part: dict[str, object]) -> dict[str, object]:
         """A part of a tag. A schema has a bound of its whitespace."""
