@@ -10,13 +10,11 @@ from typing import Any, NoReturn, overload
 from stemma.front.lang.asynchronous import AsyncFunction
 from stemma.front.lang.choices import ChoicesSamplingMethod, token_length_normalized
 from stemma.front.lang.errors import Misuse
-from stemma.front.lang.ir import ExprList, Gen, Image, Node, RoleBegin, RoleEnd, Select, SeparateReasoning, Video, each
+from stemma.front.lang.ir import Expr, ExprList, Gen, Image, RoleBegin, RoleEnd, Select, SeparateReasoning, Video, each
 from stemma.front.lang.program import SglFunction, backend_of
 from stemma.front.lang.sampling import Json, Stops
 from stemma.front.lang.schema import shape_of
 from stemma.front.lang.settings import global_config
-
-Expr = Node | str
 
 _TYPED = (  # what gen_int and gen_string take, in their order
     *"n stop stop_token_ids stop_regex temperature top_p top_k min_p frequency_penalty presence_penalty".split(),

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, overload
 
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.batch import at_once
-from stemma.front.lang.errors import BackendError
 from stemma.front.lang.executor import Executor
 from stemma.front.lang.program import MIN_PREFIX_CHARACTERS, Batch, Program, backend_of, shares_prefix
 from stemma.front.lang.reading import Branch, read_along, until
@@ -115,8 +113,7 @@ class AsyncFunction(Program):
             await s.sync()
         except BaseException as error:  # nobody will have the state
             executor.stop(error)
-            with suppress(BackendError):  # that is gone
-                await asyncio.shield(asyncio.to_thread(executor.abort))
+            await asyncio.shield(asyncio.to_thread(executor.abort))
             raise
         return state
 

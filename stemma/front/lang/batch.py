@@ -18,10 +18,15 @@ R = TypeVar("R")
 AHEAD = 200  # runs that may be finished before they are read
 
 
-def in_order(run: Callable[[A], R], batch: Sequence[A], num_threads: int | str, progress_bar: bool) -> Iterator[R]:
-    """The result of each, in the order of the batch, as soon as all before it are there. The first error ends it."""
+def in_order(
+    run: Callable[[A], R], batch: Sequence[A], num_threads: int | str, progress_bar: bool, end: Callable[[], None]
+) -> Iterator[R]:
+    """The result of each, in the order of the batch, as soon as all before it are there. The first error ends it.
+
+    `end` ends those that run, when nobody wants more.
+    """
     threads = min(_most(num_threads), len(batch))
-    results = _threaded(run, batch, threads) if threads > 1 else map(run, batch)
+    results = _threaded(run, batch, threads, end) if threads > 1 else map(run, batch)
     with _progress(len(batch), progress_bar) as advance:
         for result in results:
             advance()
@@ -65,7 +70,7 @@ def _progress(total: int, is_shown: bool) -> Iterator[Callable[[], None]]:
         yield partial(progress.advance, progress.add_task("run_batch", total=total))
 
 
-def _threaded(run: Callable[[A], R], batch: Sequence[A], threads: int) -> Iterator[R]:
+def _threaded(run: Callable[[A], R], batch: Sequence[A], threads: int, end: Callable[[], None]) -> Iterator[R]:
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[R]] = deque()
     try:
@@ -76,4 +81,6 @@ def _threaded(run: Callable[[A], R], batch: Sequence[A], threads: int) -> Iterat
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        end()
+        pool.shutdown()

@@ -4,16 +4,18 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
+from stemma.core.base.errors import StemmaError
 from stemma.front.lang import ir
 from stemma.front.lang.ahead import Ahead
 from stemma.front.lang.backends.backend import BaseBackend
-from stemma.front.lang.errors import ProgramError
+from stemma.front.lang.errors import BackendError, ProgramError
 from stemma.front.lang.media import encoded_image, encoded_video
 from stemma.front.lang.picture import Deed, Track
 from stemma.front.lang.place import line_of, program_line
@@ -87,9 +89,7 @@ class Executor:
     _error_line: str = field(default="", init=False)
     _runner: int | None = field(default=None, init=False)  # thread of the program itself, if not the reader's
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)  # its lock is reentrant
-    _rewritten: tuple[str, int] = field(
-        default=("", 0), init=False
-    )  # text that was told; how much of the text it is now
+    _rewritten: tuple[str, int] = field(default=("", 0), init=False)  # what was told; so much of the text it is now
     _calls: list[Call] = field(default_factory=list, init=False)
     _branches: "list[Executor]" = field(default_factory=list, init=False)
 
@@ -98,7 +98,7 @@ class Executor:
 
     # The program's side.
 
-    def submit(self, expr: ir.Node | str) -> None:
+    def submit(self, expr: ir.Expr) -> None:
         line = program_line()
         with self._changed:
             if self._error is not None:  # what would follow a failure is not run; whoever reads is told
@@ -120,9 +120,9 @@ class Executor:
             self.variables[name] = value = Value()
             value.settle(content)
 
-    def commit(self, size: int) -> None:
-        """Have what so many branches will begin with computed, where that would not be done once in any case."""
-        if size > 1 and self.backend.commits_forks:
+    def commit(self) -> None:
+        """Have what branches will begin with computed, where that would not be done once in any case."""
+        if self.backend.commits_forks:
             self.submit(ir.CommitLazy())
 
     def fork(self, size: int) -> "list[Executor]":
@@ -159,11 +159,12 @@ class Executor:
 
     def abort(self) -> None:
         """Of a program that was stopped: end what backends are asked, and wait until they have answered."""
-        for branch in self._family():
-            # A request may not have arrived yet when it is aborted the first time.
-            while branch._is_asking and branch.backend.abort(branch.transcript):
-                with branch._changed:
-                    branch._changed.wait_for(lambda: not branch._is_asking, ABORT_SECONDS)  # noqa: B023  # called here
+        with suppress(BackendError):  # that is gone
+            for branch in self._family():
+                # A request may not have arrived yet when it is aborted the first time.
+                while branch._is_asking and branch.backend.abort(branch.transcript):
+                    with branch._changed:
+                        branch._changed.wait_for(lambda: not branch._is_asking, ABORT_SECONDS)  # noqa: B023  # called here
 
     # The reader's side.
 
@@ -188,9 +189,6 @@ class Executor:
     def failure(self) -> ProgramError:
         """The same error with the program's line, to be raised where something is read."""
         return ProgramError(f"{self._error_line}: {type(self._error).__name__}: {self._error}")
-
-    def names(self) -> list[str]:
-        return list(self.variables)
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
         """A variable that is done. Raises KeyError when there is none, ProgramError when it will never be."""
@@ -293,15 +291,17 @@ class Executor:
             try:
                 self._timed(step)
             except Exception as error:
+                is_told_whole = isinstance(error, StemmaError)  # what went wrong is in its message
+                told = f"{step.line}: {type(error).__name__}: {error}"
+                log.warning(told, exc_info=None if is_told_whole else error)
                 self._fail(error, step.line)
                 return
-            except BaseException as error:  # Ctrl-C in the program's own thread
+            except BaseException as error:  # Ctrl-C, in the thread of who reads
                 self._fail(error, step.line)
                 raise
         self._offer()
 
     def _fail(self, error: BaseException, line: str) -> None:
-        log.warning("%s: %s: %s", line, type(error).__name__, error, exc_info=error)
         with self._changed:
             self._keep(error, line)
             self._steps.clear()

@@ -27,6 +27,9 @@ class Node(Struct, eq=False, kw_only=True):
     def __radd__(self, other: "Node | str") -> "ExprList":
         return ExprList((*each(other), *each(self)))
 
+    def __format__(self, form: str) -> str:
+        raise TypeError(f"{type(self).__name__} says nothing in an f-string; add it with +")
+
     def __repr__(self) -> str:
         own = self.__struct_fields__[: -len(Node.__struct_fields__)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r:.500}' for name in own)})"
@@ -129,7 +132,10 @@ class GetForkItem(Node):
     index: int
 
 
-def each(expr: Node | str) -> Iterator[Node]:
+Expr = Node | str
+
+
+def each(expr: Expr) -> Iterator[Node]:
     """The nodes of an expression, in order."""
     if isinstance(expr, ExprList):
         yield from expr.nodes

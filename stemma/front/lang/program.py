@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial, update_wrapper
@@ -99,7 +100,7 @@ class Program:
         return self._trace(backend_of(backend), kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if (backend := traced_on()) is not None:
+        if (backend := traced_on.get()) is not None:
             return self._trace(backend, {**self.named(args), **kwargs})
         return self.run(*args, **kwargs)
 
@@ -139,7 +140,7 @@ class SglFunction(Program):
         sampling, arguments = split(kwargs)
         executor = self.executor(backend_of(backend), sampling, stream, use_thread)
         state = ProgramState(executor)
-        program = partial(self._run, state, args, arguments)
+        program = partial(self._run, executor, state, args, arguments)
         if stream:
             _begin(executor, program)
         else:
@@ -152,8 +153,13 @@ class SglFunction(Program):
         if prefix := self._prefix(place):
             place.cache_prefix(prefix)
 
-    def _run(self, state: ProgramState, args: Sequence[Any], arguments: Mapping[str, Any]) -> None:
-        state.ret_value = self.called(state, args, arguments)
+    def _run(self, executor: Executor, state: ProgramState, args: Sequence[Any], arguments: Mapping[str, Any]) -> None:
+        try:
+            state.ret_value = self.called(state, args, arguments)
+        except BaseException as error:  # what its branches still ask for, nobody will read
+            executor.stop(error)
+            executor.abort()
+            raise
         if global_config.verbosity >= 2:
             sys.stdout.write(state.text() + "\n")
 
@@ -162,14 +168,25 @@ class SglFunction(Program):
     ) -> Iterator[ProgramState]:
         if shares_prefix(batch) and len(prefix := self._prefix(backend)) > MIN_PREFIX_CHARACTERS:
             backend.cache_prefix(prefix)
+        running: list[Executor] = []
 
         def one(arguments: Mapping[str, Any]) -> ProgramState:
-            state = ProgramState(self.executor(backend, sampling, stream=False))
-            self._run(state, (), arguments)
-            state.sync()
-            return state
+            executor = self.executor(backend, sampling, stream=False)
+            running.append(executor)
+            try:
+                state = ProgramState(executor)
+                self._run(executor, state, (), arguments)
+                state.sync()
+                return state
+            finally:
+                running.remove(executor)
 
-        return in_order(one, batch, num_threads, progress_bar)
+        def end() -> None:
+            for executor in list(running):
+                executor.stop(CancelledError("the batch was left"))
+                executor.abort()
+
+        return in_order(one, batch, num_threads, progress_bar, end)
 
     def _listed(self, states: Iterator[ProgramState]) -> list[ProgramState]:
         return list(states)

@@ -103,7 +103,10 @@ class Sampling:
 
     def form(self) -> tuple[str | None, tuple[str, ...]]:
         """The pattern of the answer, and the strings after which it is over."""
-        return (self.regex, ()) if self.dtype is None else form_of(self.dtype)
+        kind = _NAMED.get(self.dtype, self.dtype)
+        if kind is not None and kind not in _TYPES:
+            raise BackendError(f"dtype {self.dtype!r} is not one of int, float, bool, str")
+        return (self.regex, ()) if kind is None else _TYPES[kind]
 
     def _check(self, api: str, known: tuple[str, ...]) -> None:
         """Raises BackendError for a form that an API cannot be asked for. Finer sampling is left out, and warned of."""
@@ -137,14 +140,6 @@ def is_cut(meta: Json) -> bool:
     """Whether an answer ended because it was long enough, in the words of any backend."""
     reason: Any = meta.get("finish_reason")
     return bool((reason["type"] if isinstance(reason, dict) else reason) == "length")
-
-
-def form_of(dtype: type | str) -> tuple[str, tuple[str, ...]]:
-    """The pattern of a type's values, and the strings after which one is over."""
-    kind = _NAMED.get(dtype, dtype)
-    if kind not in _TYPES:
-        raise BackendError(f"dtype {dtype!r} is not one of int, float, bool, str")
-    return _TYPES[kind]
 
 
 def split(arguments: Mapping[str, object]) -> tuple[Sampling, dict[str, object]]:

@@ -5,12 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from stemma.front.lang.errors import Misuse
-from stemma.front.lang.ir import ConstantText, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
+from stemma.front.lang.ir import ConstantText, Expr, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
 from stemma.front.lang.picture import svg
 from stemma.front.lang.reading import Branch, read, read_along
 from stemma.front.lang.trace import Recorder
 
-Expr = Node | str
 JoinMode = Literal["gather_variable", "concate_and_append"]
 
 
@@ -45,17 +44,17 @@ class Speaker:
     def set_var(self, name: str, value: object) -> None:
         self.stream_executor.set_var(name, value)
 
-    def __setitem__(self, name: str, value: object) -> None:
-        self.set_var(name, value)
+    __setitem__ = set_var
 
     def __contains__(self, name: str) -> bool:
-        return name in self.stream_executor.names()
+        return name in self.stream_executor.variables
 
     def _commit(self, size: int) -> None:
         """Say what has to be said before a fork."""
         if size < 1:
             raise Misuse(f"a fork has at least one branch, not {size}")
-        self.stream_executor.commit(size)
+        if size > 1:
+            self.stream_executor.commit()
 
     def _turn(self, role: str, expr: Expr | None) -> Any:
         if expr is None:
@@ -195,8 +194,9 @@ class ProgramStateGroup(Branches[ProgramState]):
             if (error := state.error()) is not None:
                 raise state.stream_executor.failure() from error
         if mode == "gather_variable":
-            known = self.parent.stream_executor.names()
-            made = [name for state in self.states for name in state.stream_executor.names() if name not in known]
+            made = [
+                name for state in self.states for name in state.stream_executor.variables if name not in self.parent
+            ]
             for name in dict.fromkeys(made):
                 self.parent[name] = [state[name] for state in self.states if name in state]
         elif mode == "concate_and_append":

@@ -14,7 +14,8 @@ from stemma.front.lang.picture import Track
 from stemma.front.lang.templates import ChatTemplate
 from stemma.front.lang.transcript import Transcript
 
-_backend: ContextVar[BaseBackend | None] = ContextVar("backend of the trace", default=None)
+# The backend of the trace that calls us; None outside of one.
+traced_on: ContextVar[BaseBackend | None] = ContextVar("backend of the trace", default=None)
 
 
 class Recorder:
@@ -27,26 +28,23 @@ class Recorder:
         self.track = Track()  # nothing was done
         self._template = template
         self._stops_at_fork = stops_at_fork
-        self._variables: dict[str, object] = {}
+        self.variables: dict[str, object] = {}
         self._pid = 0
         self._pids = count(1)
 
-    def submit(self, expr: ir.Node | str) -> None:
+    def submit(self, expr: ir.Expr) -> None:
         for node in ir.each(expr):
             node.prev_node, node.pid = self.last_node, self._pid
             self.last_node = node
             self.nodes.append(node)
             if isinstance(node, ir.Gen | ir.Select | ir.VarScopeBegin) and node.name is not None:
-                self._variables[node.name] = ir.Variable(node.name)
+                self.variables[node.name] = ir.Variable(node.name)
 
     def set_var(self, name: str, content: object) -> None:
-        self._variables[name] = content
+        self.variables[name] = content
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
-        return Value(self._variables[name])
-
-    def names(self) -> list[str]:
-        return list(self._variables)
+        return Value(self.variables[name])
 
     def fork(self, size: int) -> "list[Recorder]":
         if self._stops_at_fork:
@@ -55,7 +53,7 @@ class Recorder:
         children = []
         for index in range(size):
             child = Recorder(self._template, False, self.last_node)
-            child._variables, child._pid, child._pids = dict(self._variables), next(self._pids), self._pids
+            child.variables, child._pid, child._pids = dict(self.variables), next(self._pids), self._pids
             child.submit(ir.GetForkItem(index))
             children.append(child)
         return children
@@ -99,16 +97,11 @@ class Recorder:
         return transcript.text
 
 
-def traced_on() -> BaseBackend | None:
-    """The backend of the trace that calls us; None outside of one."""
-    return _backend.get()
-
-
 @contextmanager
 def tracing(backend: BaseBackend) -> Iterator[None]:
     """Programs that are called inside are traced, not run."""
-    token = _backend.set(backend)
+    token = traced_on.set(backend)
     try:
         yield
     finally:
-        _backend.reset(token)
+        traced_on.reset(token)

@@ -17,9 +17,7 @@ class BaseBackend:
     """Calls come from many threads at once, and wait. What a backend cannot do raises BackendError."""
 
     commits_forks = False  # whether a text must be computed before many go on from it, to be computed once
-
     answers_turns = False  # whether only whole turns are generated, not what goes on with one
-
     _template = template_named("default")
 
     @cached_property

@@ -3,8 +3,9 @@
 import os
 import ssl
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -23,11 +24,14 @@ class Connections:
         place = urlsplit(url)
         if place.scheme not in ("http", "https") or place.hostname is None:
             raise Misuse(f"{url!r} is no address of a server, as http://127.0.0.1:30000 is")
-        self._context = _context(verify) if place.scheme == "https" else None
+        is_safe = place.scheme == "https"
+        self._kind: Callable[[str, int | None], HTTPConnection] = HTTPConnection
+        if is_safe:
+            self._kind = partial(HTTPSConnection, context=_context(verify))
         proxy = "" if proxy_bypass(place.hostname) else getproxies().get(place.scheme, "")
-        self._proxy = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else None
-        self._place = place
-        self._prefix = url if self._proxy and self._context is None else place.path  # of what is asked for
+        self._door = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else place
+        self._behind = (place.hostname, place.port) if proxy and is_safe else None
+        self._prefix = url if proxy and not is_safe else place.path  # of what is asked for
 
     def close(self) -> None:
         """Those that nobody uses now."""
@@ -70,18 +74,10 @@ class Connections:
                     raise  # else the server had closed it meanwhile, as servers do
 
     def _opened(self) -> HTTPConnection:
-        host, port = str(self._place.hostname), self._place.port
-        if self._proxy is None:
-            return self._kind(host, port)
-        connection = self._kind(str(self._proxy.hostname), self._proxy.port)
-        if self._context is not None:
-            connection.set_tunnel(host, port)
+        connection = self._kind(str(self._door.hostname), self._door.port)
+        if self._behind is not None:
+            connection.set_tunnel(*self._behind)
         return connection
-
-    def _kind(self, host: str, port: int | None) -> HTTPConnection:
-        return (
-            HTTPConnection(host, port) if self._context is None else HTTPSConnection(host, port, context=self._context)
-        )
 
 
 def _context(verify: bool | str | None) -> ssl.SSLContext:

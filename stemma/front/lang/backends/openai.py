@@ -130,6 +130,8 @@ def echoed(answer: Any) -> list[dict[str, Any]]:
     """The tokens of each prompt, as `/generate` tells them, of an answer that echoes it and draws one more."""
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     told = [choice.logprobs for choice in choices]
+    if not all(getattr(each, "token_logprobs", None) for each in told):
+        raise BackendError("the server tells no log-probabilities of a prompt that it echoes, by which select chooses")
     entries = [[*zip(each.token_logprobs, repeat(None), each.tokens)] for each in told]
     drawn = sum(map(len, entries)) - answer.usage.prompt_tokens
     # The token that ends a text is told by some servers, and by others not.

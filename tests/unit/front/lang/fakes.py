@@ -1,6 +1,7 @@
 """A backend without a model: says what a script says, and keeps what it was asked."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from stemma.front.lang.backends.backend import Answer, BaseBackend
@@ -61,4 +62,29 @@ class FakeBackend(BaseBackend):
         return ChoicesDecision(choices[-1], {"choices": list(choices)})
 
     def flush_cache(self) -> bool:
+        return True
+
+
+class Endless(FakeBackend):
+    """Goes on until it is aborted, behind texts that do not end with a mark."""
+
+    def __init__(self, mark: str = "!") -> None:
+        super().__init__()
+        self.mark = mark
+        self.running: list[Transcript] = []
+        self.aborted: list[Transcript] = []
+
+    def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
+        self.running.append(transcript)
+        self.asked.append((transcript.text, sampling))
+        while transcript not in self.aborted and not transcript.text.endswith(self.mark):
+            time.sleep(0.001)
+        self.running.remove(transcript)
+        return "cut", {}
+
+    def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
+        return BaseBackend.generate_stream(self, transcript, sampling)
+
+    def abort(self, transcript: Transcript) -> bool:
+        self.aborted.append(transcript)
         return True

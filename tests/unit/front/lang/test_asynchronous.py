@@ -3,19 +3,15 @@
 import asyncio
 import re
 import threading
-import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
 
 import stemma as sgl
-from stemma.front.lang.backends.backend import Answer, BaseBackend
 from stemma.front.lang.crew import MOST_THREADS
 from stemma.front.lang.errors import BackendError, Misuse, ProgramError
-from stemma.front.lang.sampling import Json, Sampling
-from stemma.front.lang.transcript import Transcript
-from tests.unit.front.lang.fakes import FakeBackend
+from tests.unit.front.lang.fakes import Endless, FakeBackend
 
 SECONDS = 20.0
 T = TypeVar("T")
@@ -299,30 +295,6 @@ def test_an_asynchronous_program_is_traced() -> None:
     nodes = soon(traced()).print_graph_dfs()
     assert backend.cached == ["USER:Constant. "] and not backend.asked
     assert re.search(r"RoleBegin.*\n.*Constant.*\n.*Argument.*\n(.*\n)*.*Fork.*\n(.*\n)*.*after", nodes)
-
-
-class Endless(FakeBackend):
-    """Goes on until it is aborted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.running: list[Transcript] = []
-        self.aborted: list[Transcript] = []
-
-    def generate(self, transcript: Transcript, sampling: Sampling) -> Answer:
-        self.running.append(transcript)
-        self.asked.append((transcript.text, sampling))
-        while transcript not in self.aborted:
-            time.sleep(0.001)
-        self.running.remove(transcript)
-        return "cut", {}
-
-    def generate_stream(self, transcript: Transcript, sampling: Sampling) -> Iterator[tuple[str, Json]]:
-        return BaseBackend.generate_stream(self, transcript, sampling)
-
-    def abort(self, transcript: Transcript) -> bool:
-        self.aborted.append(transcript)
-        return True
 
 
 @sgl.function

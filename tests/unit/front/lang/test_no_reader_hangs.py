@@ -1,8 +1,11 @@
 """Whatever a program does and whatever fails: who reads gets an answer or an error, and soon."""
 
 import asyncio
+import os
 import random
+import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,7 +17,7 @@ import stemma as sgl
 from stemma.front.lang.errors import BackendError, ProgramError
 from stemma.front.lang.program import SglFunction
 from stemma.front.lang.state import ProgramState
-from tests.unit.front.lang.fakes import FakeBackend
+from tests.unit.front.lang.fakes import Endless, FakeBackend
 
 SECONDS = 20.0
 NAMES = ("a", "b", "c", "never")
@@ -204,3 +207,59 @@ def test_no_thread_to_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
         state = program.run(backend=FakeBackend())
     with pytest.raises(ProgramError, match="can't start new thread"):
         state["x"]
+
+
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+def test_what_a_program_raises_ends_the_requests_of_its_branches(error: type[BaseException]) -> None:
+    backend = Endless()
+
+    @sgl.function
+    def program(s: Any) -> None:
+        forks = s.fork(3)
+        forks += "Q" + sgl.gen("x")
+        while len(backend.running) < 3:
+            time.sleep(0.001)
+        raise error("of the program")
+
+    def run() -> None:
+        with pytest.raises(error):
+            program.run(backend=backend)
+        assert not backend.running
+
+    within(SECONDS, run)
+
+
+@sgl.function
+def one_of_many(s: Any, text: str) -> None:
+    s += text + sgl.gen("x")
+    s["x"]
+
+
+def test_who_leaves_a_batch_waits_for_nothing() -> None:
+    backend = Endless()
+
+    def leave() -> None:
+        batch = [*({"text": "ends!"} for _ in range(250)), *({"text": f"Q{at}"} for at in range(50))]
+        states = one_of_many.run_batch(batch, backend=backend, num_threads=4, generator_style=True)
+        assert next(states)["x"] == "cut"
+        while len(backend.running) < 4:  # they are 200 runs ahead
+            next(states)
+        states.close()
+        assert not backend.running and len(backend.aborted) == 4
+
+    within(SECONDS, leave)
+
+
+def test_an_interrupt_ends_a_batch() -> None:
+    """Ctrl-C reaches the thread that waits for all others."""
+    backend = Endless()
+
+    def interrupt() -> None:
+        while len(backend.running) < 4:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        one_of_many.run_batch([(f"Q{at}",) for at in range(50)], backend=backend, num_threads=4)
+    assert not backend.running and len(backend.asked) == 4

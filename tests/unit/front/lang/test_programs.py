@@ -12,7 +12,6 @@ import pytest
 
 import stemma as sgl
 from stemma.core.base.errors import ConfigError
-from stemma.front.lang import executor
 from stemma.front.lang.errors import BackendError, Misuse, ProgramError
 from stemma.front.lang.sampling import Json, Sampling
 from stemma.front.lang.settings import global_config
@@ -235,6 +234,24 @@ def test_a_failure_names_the_line_of_the_program() -> None:
             list(program.run(backend=FakeBackend(fail), stream=stream).text_iter())
 
 
+def test_the_log_has_a_line_for_what_a_backend_says_and_all_of_what_nobody_expected(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(text: str) -> str:
+        raise BackendError("gone") if text == "Q" else LookupError("a mistake of ours")
+
+    for text in "QR":
+        sgl.function(lambda s, text: s.__iadd__(text + sgl.gen("x"))).run(text, backend=FakeBackend(fail)).sync()
+    said, unexpected = caplog.records
+    assert re.fullmatch(rf"{__file__}:\d+: BackendError: gone", said.getMessage()) and said.exc_info is None
+    assert "LookupError: a mistake of ours" in unexpected.getMessage() and unexpected.exc_info is not None
+
+
+def test_a_node_says_nothing_in_an_f_string() -> None:
+    with pytest.raises(TypeError, match="Gen says nothing in an f-string; add it with"):
+        f"Answer: {sgl.gen('x')}"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_program_raises_reaches_the_caller(stream: bool) -> None:
     @sgl.function
@@ -424,51 +441,6 @@ def test_backends_are_found_and_missed() -> None:
         sgl.function(lambda x: None)
     with pytest.raises(Misuse, match="not served"):
         sgl.VertexAI("gemini")
-
-
-def test_reasoning_is_kept_apart() -> None:
-    @sgl.function
-    def program(s: Any) -> None:
-        s += sgl.user("Why?")
-        s += sgl.assistant(sgl.separate_reasoning(sgl.gen("x"), model_type="qwen3"))
-
-    said = "<think>\nhm\n</think>\n\nBecause."
-    for stream in (False, True):
-        state = program.run(backend=FakeBackend(lambda text: said), stream=stream)
-        assert (state["x"], state["x_reasoning_content"]) == ("Because.", "hm")
-        assert state.text() == "USER:Why?\nASSISTANT:Because.\n"
-
-
-def test_a_stream_tells_thoughts_as_they_come() -> None:
-    said = "<think>hm</think>Because."
-
-    @sgl.function
-    def program(s: Any) -> None:
-        for name in "xy":
-            s += sgl.user("Why?")
-            s += sgl.assistant(sgl.separate_reasoning(sgl.gen(name), model_type="qwen3"))
-
-    backend = FakeBackend(lambda text: said)
-    state = program.run(backend=backend, stream=True)
-    turn = "USER:Why?\nASSISTANT:{}\n"
-    assert "".join(state.text_iter()) == turn.format(said) * 2 and "".join(state.text_iter("y")) == said
-    assert state.text() == turn.format("Because.") * 2
-    assert backend.asked[1][0] == turn.format("Because.") + "USER:Why?\nASSISTANT:"  # the model reads answers alone
-
-
-def test_no_reader_sees_thoughts_that_are_to_be_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(text: str, model_type: str | None) -> tuple[str, str]:
-        time.sleep(0.05)  # the reader waits meanwhile
-        return "hm", "Because."
-
-    monkeypatch.setattr(executor, "thinking_and_answer", slowly)
-
-    @sgl.function
-    def program(s: Any) -> None:
-        s += sgl.assistant(sgl.separate_reasoning(sgl.gen("x"), model_type="qwen3"))
-
-    state = program.run(backend=FakeBackend(lambda text: "<think>hm</think>Because."))
-    assert state["x"] == "Because."
 
 
 def test_every_public_name_is_there() -> None:
