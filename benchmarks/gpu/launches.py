@@ -102,7 +102,7 @@ def mixture(rows: int) -> None:
     experts(x_TD, nothing(128, 2 * 768, 2048), nothing(128, 2048, 768), choice, "silu")
 
 
-def attention(kv_dtype: torch.dtype, *windows: int) -> None:
+def attention(kv_dtype: torch.dtype, width: int, *windows: int) -> None:
     spec = ModelSpec(
         architecture="Qwen3ForCausalLM",
         model_type="qwen3",
@@ -111,7 +111,7 @@ def attention(kv_dtype: torch.dtype, *windows: int) -> None:
         layers=len(windows),
         heads=32,
         kv_heads=8,
-        head_dim=128,
+        head_dim=width,
         intermediate=12288,
         norm_eps=1e-6,
         rope=RopeSpec(),
@@ -120,12 +120,12 @@ def attention(kv_dtype: torch.dtype, *windows: int) -> None:
         tied=False,
     )
     pool = KVPool(spec, 1, 16, kv_dtype)
-    for stores in (pool.keys, pool.values):
-        stores[:] = [nothing(65536, *store.shape[1:], dtype=kv_dtype) for store in stores]
+    stores = tuple(nothing(65536, *store.shape[1:], dtype=kv_dtype) for store in pool.keys)
+    pool.keys = pool.values = stores
     backend = TritonAttention(spec, pool, "triton")
     plan = backend.static_plan(256, 8192, nothing(256, 2560, dtype=torch.int32))
     backend.lay_out(plan)
-    q_TNH, k_TKH = nothing(8192, 32, 128), nothing(8192, 8, 128)
+    q_TNH, k_TKH = nothing(8192, 32, width), nothing(8192, 8, width)
     for layer in range(len(windows)):
         backend.forward(q_TNH, k_TKH, k_TKH, layer, nothing(8192, dtype=torch.int64), plan)
 
@@ -136,8 +136,10 @@ CASES: dict[str, Callable[[], None]] = {
     "norm": norm,
     "heads": heads,
     "gated": activation,
-    "attention": partial(attention, BF16, 0, 4096),
-    "attention, cache of 8 bits": partial(attention, torch.int8, 0),
+    "attention": partial(attention, BF16, 128, 0, 4096),
+    "attention, heads of 256": partial(attention, BF16, 256, 0),
+    "attention, cache of 8 bits": partial(attention, torch.int8, 128, 0),
+    "attention, cache of 8 bits, heads of 256": partial(attention, torch.int8, 256, 0),
     "sample": draw,
     "score": logprobs,
     "whole step": whole_step,

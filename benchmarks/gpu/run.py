@@ -23,6 +23,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from benchmarks.gpu.engines import PLAYERS, importable
+from benchmarks.gpu.peer_servers import SERVERS
 from benchmarks.gpu.section import SECTIONS
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.table import table
@@ -89,6 +90,7 @@ def jobs(models: Sequence[str], engines: Sequence[str], only: Sequence[str]) -> 
         Job("kernels", 120, every),
         Job("server", 120, first),
         *(Job("steps", 100, (model,), (peer,)) for model in models for peer in peers),
+        *(Job("server", 150, first, (peer,)) for peer in peers if peer in SERVERS),
         Job("workload", 90, every[1:]),
     ]
     needed = (*only, *ALWAYS, "weights") if only else SECTIONS.names()

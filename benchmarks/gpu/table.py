@@ -18,6 +18,7 @@ BEGIN, END = "<!-- table: python -m benchmarks.gpu.table -->\n", "<!-- end of th
 NEVER = "never measured"
 ENGINES = ("stemma", "transformers-static", "transformers-paged", "vllm", "sglang")
 DEVICE = "h200"
+OTHERS = ("flash_us", "flashinfer_us", "vllm_flash_us")  # of kernels of libraries
 
 # What to reach on an H200: milliseconds of a decode step at 1024 tokens of context, by rows; tokens a second of a
 # prompt of 8192; output tokens a second of the offline workload.
@@ -37,6 +38,7 @@ def table(lines: Lines) -> str:
     for title, rows in (
         ("Steps", _steps(lines, read, flops)),
         ("Kernels", _kernels(lines, read, flops)),
+        ("What the same bytes cost", _costs(lines)),
         ("Correctness", _plain(lines, "correctness")),
         ("Offline", _plain(lines, "workload")),
         ("Server", _plain(lines, "server")),
@@ -193,8 +195,29 @@ def _kernels(lines: Lines, read: float | None, flops: float | None) -> Iterator[
                 "right": "yes" if line["is_right"] else "NO",
                 "us": _short(line["us"]),
                 "torch us": _short(line["torch_us"]),
+                "others": ", ".join(f"{key} {_short(line[key])}" for key in OTHERS if key in line),
                 "share of the floor": "" if floor is None else f"{floor * 1e6 / line['us']:.0%}",
             }
+
+
+def _costs(lines: Lines) -> Iterator[Mapping[str, object]]:
+    """All products of a layer in one order of summation beside a library's, by number of rows."""
+    ours: dict[tuple[str, int], list[float]] = {}
+    for line in lines:
+        if line.get("case") in ("linear", "gated_linear") and line.get("torch_us"):
+            rows = int(line["shape"].partition("x")[0])
+            total = ours.setdefault((line["model"], rows), [0.0, 0.0])
+            total[0] += line["us"]
+            total[1] += line["torch_us"]
+    for (model, rows), (own, library) in ours.items():
+        yield {
+            "model": model,
+            "rows": rows,
+            "one order, us": _short(own),
+            "library, us": _short(library),
+            "cost": f"{own / library - 1:+.1%}",
+            "at most 5%": "yes" if own <= 1.05 * library else "NO",
+        }
 
 
 def _plain(lines: Lines, section: str) -> Iterator[Mapping[str, object]]:

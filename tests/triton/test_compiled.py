@@ -22,6 +22,7 @@ GATHERING = (
     "find_shared",
     "table_rows",
 )  # kernels that read here and there; all others read 16 bytes at a time
+NARROW_TILE = "attention, cache of 8 bits, heads of 256"
 UNITS = {"sm_90": ("HGMMA", "IGMMA"), "gfx942": ("v_mfma",)}
 
 
@@ -54,7 +55,9 @@ def test_products_run_on_matrix_units(kernel: str) -> None:
     found = [facts for facts in compiled() if facts["kernel"] == kernel]
     assert found
     for facts in found:
-        assert any(unit in facts["matrix"] for unit in UNITS[facts["target"]]), facts
+        # Wide heads of 8 bits have tiles of 32 rows, else they spill; warp groups multiply 64.
+        units = ("HMMA", "v_mfma") if facts["case"] == NARROW_TILE else UNITS[facts["target"]]
+        assert any(unit in facts["matrix"] for unit in units), facts
 
 
 @pytest.mark.timeout(600)

@@ -238,10 +238,12 @@ class TritonAttention:
 
 
 def geometry_of(width: int, kv_dtype: torch.dtype) -> Geometry:
-    """As large as registers and shared memory hold. No matrix unit multiplies float32 as it is."""
+    """As large as registers and shared memory hold, on AMD's too. No matrix unit multiplies float32 as it is."""
     if kv_dtype == torch.float32:
         return Geometry(tile=16, block=16)
-    return Geometry(block=64 if width <= 128 and kv_dtype != torch.int8 else 32)
+    if width > 128:
+        return Geometry(tile=32 if kv_dtype == torch.int8 else 64, block=16)
+    return Geometry(block=32 if kv_dtype == torch.int8 else 64)
 
 
 def programs_of(device: torch.device) -> int:

@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import msgspec
 import pytest
 
+from benchmarks.gpu.peer_servers import serving_peer
 from benchmarks.gpu.run import jobs, main, section_lines
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.table import BEGIN, END, HERE, NEVER, standing, table
+from stemma.core.base.errors import StemmaError
 from stemma.core.config.machine import probe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +32,9 @@ def test_a_tiny_run_ends_with_right_answers(tmp_path: Path, capfd: pytest.Captur
     assert all(line["is_right"] for line in lines if "is_right" in line)
     same = {line["run"]: line["same"] for line in lines if line["case"] == "same tokens"}
     assert same == dict.fromkeys(("alone", "together", "in a full batch", "chunked", "launch by launch", "depth 1"), 4)
-    assert {"linear", "logits", "add_rms_norm", "gated", "norm_rotate"} <= {line["case"] for line in lines}
+    cases = {line["case"] for line in lines}
+    assert {"linear", "gated_linear", "linear, int8", "linear, int4", "logits", "add_rms_norm", "norm_rotate"} <= cases
+    assert "## What the same bytes cost" in page.read_text()
     assert "## Kernels" in page.read_text()
     assert "offline" in capfd.readouterr().out
 
@@ -60,7 +66,26 @@ def test_what_is_run_and_in_which_order() -> None:
         *(("weights", ("a", "b"), ()), ("correctness", ("a",), ())),
     ]
     assert planned.index(("steps", ("b",), ("stemma",))) < planned.index(("steps", ("a",), ("vllm",)))
-    assert [job.section for job in jobs(("a",), engines, ("server",))] == ["facts", "ceilings", "weights", "server"]
+    assert planned[-2] == ("server", ("a",), ("vllm",))
+    asked = [job.section for job in jobs(("a",), engines[:2], ("server",))]
+    assert asked == ["facts", "ceilings", "weights", "server"]
+
+
+def test_a_peer_is_served_like_ourselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files stand for it: one is its health."""
+    (tmp_path / "health").touch()
+    command = {"files": lambda folder, port, context: ["http.server", f"--directory={folder}", str(port)]}
+    monkeypatch.setattr("benchmarks.gpu.peer_servers.SERVERS", command)
+    with serving_peer("files", tmp_path, 512) as url:
+        assert urlopen(f"{url}/health").status == 200
+    with pytest.raises(URLError):
+        urlopen(f"{url}/health")
+    command["files"] = lambda folder, port, context: ["no_such_server"]
+    with (
+        pytest.raises(StemmaError, match="files ended while it started: exit status 1"),
+        serving_peer("files", ROOT, 1),
+    ):
+        pass
 
 
 RUN: list[dict[str, Any]] = [
@@ -91,6 +116,11 @@ RUN: list[dict[str, Any]] = [
         "bytes": 4_000_000,
         "flops": 0,
     },
+    *(
+        {"section": "kernels", "case": case, "model": "qwen3-8b", "shape": "8x64 @ 64x64", **told}
+        for case, us, torch_us in (("linear", 10.4, 10.0), ("gated_linear", 20.8, 20.0))
+        for told in ({"difference": 0.0, "is_right": True, "us": us, "torch_us": torch_us, "bytes": 1, "flops": 0},)
+    ),
     {"section": "server", "case": "failed", "models": ["qwen3-8b"], "engines": [], "error": "exit status 1:\nwhy"},
 ]
 
@@ -101,7 +131,8 @@ def test_the_table_of_a_run_tells_shares_and_failures() -> None:
     assert (
         "| decode | qwen3-8b | stemma | 1 | 1088 | 7.6 | 0.1 | 132 | 50% |" in page
     )  # 15.1 GB and 0.2 of cache at 4 TB/s
-    assert "| gated | qwen3-8b | 8x8 | 1.0e+00 | NO | 10 | None | 10% |" in page
+    assert "| gated | qwen3-8b | 8x8 | 1.0e+00 | NO | 10 | None |  | 10% |" in page
+    assert "| qwen3-8b | 8 | 31.2 | 30 | +4.0% | yes |" in page
     assert "| server | failed | qwen3-8b  | exit status 1: why |" in page
 
 
