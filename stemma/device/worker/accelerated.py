@@ -78,6 +78,7 @@ class AcceleratedWorker:
         with torch.inference_mode(), platform.device:
             self._pool = KVPool(spec, cache.pages, cache.page_size, getattr(torch, device.kv_dtype))
             self._attention = ATTENTION[device.attention](spec, self._pool, device.kernels)
+            self._is_captured = isinstance(self._attention, CapturedAttention)  # slow to ask in every step
             self._model = load_model(config, self._attention, progress)
             self._taken_ND: Tensor | None = None  # what draws look at; as wide as hidden states turn out to be
             self._every_N = torch.arange(most)
@@ -125,7 +126,7 @@ class AcceleratedWorker:
         """Steps of one token for each row have a graph for each number of rows; others, if they are small."""
         count, tokens = len(spans_N4), int(spans_N4[:, 2].sum())
         rows = bucket_of(self._decodes, count) or 0
-        if not count or is_scored or not isinstance(self._attention, CapturedAttention):
+        if not count or is_scored or not self._is_captured:
             return _Size(rows if count else 0, tokens, False)
         if tokens == count:
             return _Size(rows, rows, True)
