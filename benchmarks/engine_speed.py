@@ -14,11 +14,13 @@ import random
 import sys
 from contextlib import ExitStack
 from statistics import fmean, median
+from typing import NamedTuple
 from unittest.mock import patch
 
 from benchmarks.facts import report
 from benchmarks.host_path import Stopwatch
 from stemma.core.config.ask import ask_from
+from stemma.core.config.engine import EngineConfig
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import resolve
 from stemma.core.types.control import Chunks, FromEngine, ToEngine
@@ -27,6 +29,7 @@ from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.tokens import pack
 from stemma.device.worker.worker import Worker
 from stemma.engine.build import build_loop
+from stemma.engine.loop import EngineLoop
 
 PROMPT = 64
 OUTPUT = 512
@@ -68,11 +71,30 @@ def options_of(words: list[str]) -> tuple[list[int], dict[str, object]]:
     return rows or [1, 32], options
 
 
-def main() -> None:
-    counts, options = options_of(sys.argv[1:])
-    options.setdefault("max_running_requests", max(counts))
-    settled = resolve(ask_from({"log_level": "error", **options}), probe())
-    channel, watch = Memory(), Stopwatch()
+class Bench(NamedTuple):
+    """An engine whose requests and answers stay in this process."""
+
+    config: EngineConfig
+    loop: EngineLoop
+    channel: Memory
+    worker: Worker
+
+    def ask(self, rows: int, prompt: int, output: int, seed: int = 0) -> None:
+        """Requests for greedy answers to random tokens."""
+        draw = random.Random(seed)
+        for number in range(rows):
+            tokens = pack(draw.randrange(self.config.model.vocab_size) for _ in range(prompt))
+            sampling = SamplingParams(max_new_tokens=output, ignore_eos=True, temperature=0, sampling_seed=number)
+            self.channel.asked.append(Request(id=f"{number:032x}", tokens=tokens, sampling=sampling))
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.channel.asked) or self.loop.scheduler.has_work
+
+
+def bench_of(options: dict[str, object]) -> Bench:
+    """With the options of `stemma serve`."""
+    config, channel = resolve(ask_from({"log_level": "error", **options}), probe()).engine, Memory()
     workers: list[Worker] = []
     made = Worker.__init__
 
@@ -81,14 +103,17 @@ def main() -> None:
         workers.append(self)
 
     with patch.object(Worker, "__init__", remember):
-        loop, _ = build_loop(settled.engine, channel)
-    worker = workers[0]
-    draw = random.Random(0)
+        loop, _ = build_loop(config, channel)
+    return Bench(config, loop, channel, workers[0])
+
+
+def main() -> None:
+    counts, options = options_of(sys.argv[1:])
+    options.setdefault("max_running_requests", max(counts))
+    bench, watch = bench_of(options), Stopwatch()
+    loop, channel, worker = bench.loop, bench.channel, bench.worker
     for rows in counts:
-        for number in range(rows):
-            prompt = pack(draw.randrange(settled.engine.model.vocab_size) for _ in range(PROMPT))
-            sampling = SamplingParams(max_new_tokens=OUTPUT, ignore_eos=True, temperature=0, sampling_seed=number)
-            channel.asked.append(Request(id=f"{number:032x}", tokens=prompt, sampling=sampling))
+        bench.ask(rows, PROMPT, OUTPUT, seed=rows)
         took = []
         with ExitStack() as patches:
             for owner, name, part in (
@@ -99,7 +124,7 @@ def main() -> None:
             ):
                 patches.enter_context(patch.object(owner, name, watch.times(part, getattr(owner, name))))
             turn = watch.times("step", loop.turn)
-            while channel.asked or loop.scheduler.has_work:
+            while bench.is_busy:
                 watch.parts, before = {}, channel.tokens
                 turn()
                 if channel.tokens - before == rows:
@@ -112,7 +137,7 @@ def main() -> None:
             "engine_speed",
             rows=rows,
             steps=len(took),
-            model=settled.engine.model_path.rpartition("/")[2],
+            model=bench.config.model_path.rpartition("/")[2],
             tokens_per_second=round(rows * len(took) / sum(totals) * 1e6),
             median_step_us=round(median(totals), 1),
             mean_us={part: round(value, 1) for part, value in means.items()},

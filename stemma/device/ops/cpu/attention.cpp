@@ -215,17 +215,17 @@ template <class T, class P> struct Attention {
     // Adds the first `count` values to the answers of R rows.
     template <int R> void add(const Desk& desk, long row, const Block<Number>& block, const Block<Number>* next,
                               long count) const {
-        constexpr int V = ahead_of(R);
-        for (long column = 0; column < vectors;)
-            if (vectors - column >= V) {
-                if (next)
-                    mix<R, V, true>(desk, row, column * LANES, block, *next, count);
-                else
-                    mix<R, V, false>(desk, row, column * LANES, block, block, count);
-                column += V;
-            } else {
-                mix<R, 1, false>(desk, row, column * LANES, block, block, count), column++;
-            }
+        add_from<R, ahead_of(R)>(desk, row, 0, block, next, count);
+    }
+    // From this column on, V vectors at a time while there are so many.
+    template <int R, int V> void add_from(const Desk& desk, long row, long column, const Block<Number>& block,
+                                          const Block<Number>* next, long count) const {
+        for (; vectors - column >= V; column += V)
+            if (next)
+                mix<R, V, true>(desk, row, column * LANES, block, *next, count);
+            else
+                mix<R, V, false>(desk, row, column * LANES, block, block, count);
+        if constexpr (V > 1) add_from<R, V / 2>(desk, row, column, block, next, count);
     }
 
     // Calls run(number of rows as a constant, first row) for all rows, a few at a time.

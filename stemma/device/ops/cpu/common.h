@@ -35,7 +35,7 @@ struct bf16 {
 };
 
 inline Vec broadcast(float x) { return x - Vec{}; }
-inline Vec select(Ints mask, Vec yes, Vec no) { return (Vec)(((Ints)yes & mask) | ((Ints)no & ~mask)); }
+inline Vec select(Ints mask, Vec yes, Vec no) { return mask ? yes : no; }
 inline Vec larger(Vec a, Vec b) { return select(a > b, a, b); }
 
 inline Vec fma(Vec a, Vec b, Vec c) {
@@ -67,12 +67,13 @@ inline Vec load(const bf16* p) {
     return (Vec)(__builtin_convertvector(h, Bits) << 16);
 }
 inline void store(float* p, Vec x) { memcpy(p, &x, sizeof x); }
-inline void store(bf16* p, Vec x) {
+// Rounded to nearest, ties to even; a bfloat16 is the upper half of each lane, whatever stands in the lower one.
+inline Bits halved(Vec x) {
     Bits u = (Bits)x;
-    Bits rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;  // to nearest, ties to even
-    Ints is_nan = (Ints)((u & 0x7fffffff) > 0x7f800000);
-    rounded = (rounded & ~(Bits)is_nan) | (((u >> 16) | 0x40) & (Bits)is_nan);
-    Halves h = __builtin_convertvector(rounded, Halves);
+    return x == x ? u + 0x7fff + (u >> 16 & 1) : u | 0x400000;
+}
+inline void store(bf16* p, Vec x) {
+    Halves h = __builtin_convertvector(halved(x) >> 16, Halves);
     memcpy(p, &h, sizeof h);
 }
 // The first `count` lanes; the others read as zero.
@@ -90,11 +91,7 @@ template <class T> inline void store(T* p, Vec x, long count) {
 }
 // What x becomes when it is kept as a T.
 inline Vec rounded(Vec x, const float*) { return x; }
-inline Vec rounded(Vec x, const bf16*) {
-    bf16 lanes[LANES];
-    store(lanes, x);
-    return load(lanes);
-}
+inline Vec rounded(Vec x, const bf16*) { return (Vec)(halved(x) & 0xffff0000); }
 inline float widened(float x) { return x; }
 inline float widened(bf16 x) {
     uint32_t u = (uint32_t)x.bits << 16;
@@ -118,7 +115,11 @@ inline float most(Vec x) {
 // e^x within 2 ulp; exactly 1 at 0, 0 below -87.3, infinite above 88.7; a NaN stays one.
 inline Vec exponential(Vec x) {
     const float low = -87.33654f, high = 88.72283f;
+#if defined(__AVX512F__)
+    Vec y = (Vec)_mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), (__m512)x));
+#else
     Vec y = select(x < low, broadcast(low), select(x > high, broadcast(high), x));
+#endif
     Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     Vec n = (fma(y, broadcast(1.44269504f), magic)) - magic;
     Vec r = fma(n, broadcast(-0.693145752f), y);
@@ -130,9 +131,13 @@ inline Vec exponential(Vec x) {
     p = fma(p, r, broadcast(1.6666665e-1f));
     p = fma(p, r, broadcast(5.0000001e-1f));
     p = fma(p, r * r, r + 1.0f);
+#if defined(__AVX512F__)
+    Vec scaled = (Vec)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     Ints half = __builtin_convertvector(n, Ints) >> 1;  // in two steps: 2^128 is no float
     Ints rest = __builtin_convertvector(n, Ints) - half;
     Vec scaled = p * (Vec)((half + 127) << 23) * (Vec)((rest + 127) << 23);
+#endif
     scaled = select(x < low, Vec{}, select(x > high, broadcast(__builtin_inff()), scaled));
     return select(x == x, scaled, x);
 }
@@ -145,7 +150,7 @@ struct Share {
 
 // How many threads are worth waking: `work` is in the time that an element of a norm takes.
 inline int worth(int threads, long work) {
-    long most = work / 16384;
+    long most = work / 2048;
     return most < 1 ? 1 : most < threads ? (int)most : threads;
 }
 

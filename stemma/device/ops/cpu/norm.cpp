@@ -3,17 +3,32 @@
 
 #include "common.h"
 
+template <class T> static void weigh(T* out, const T* x, const T* weight, long width, Vec squares, float eps) {
+    Vec scale = broadcast(1.0f / sqrtf(sum(squares) / (float)width + eps));
+    for (long i = 0; i < width; i += LANES) {
+        Vec v = rounded(load(x + i, width - i) * scale, x);
+        store(out + i, v * load(weight + i, width - i), width - i);
+    }
+}
+
 template <class T> static void norm_row(T* out, const T* x, const T* weight, long width, float eps) {
     Vec squares = {};
     for (long i = 0; i < width; i += LANES) {
         Vec v = load(x + i, width - i);
         squares = fma(v, v, squares);
     }
-    Vec scale = broadcast(1.0f / sqrtf(sum(squares) / (float)width + eps));
+    weigh(out, x, weight, width, squares, eps);
+}
+
+template <class T>
+static void add_norm_row(T* out, T* total, const T* x, const T* skip, const T* weight, long width, float eps) {
+    Vec squares = {};
     for (long i = 0; i < width; i += LANES) {
-        Vec v = rounded(load(x + i, width - i) * scale, x);
-        store(out + i, v * load(weight + i, width - i), width - i);
+        Vec v = rounded(load(x + i, width - i) + load(skip + i, width - i), x);
+        store(total + i, v, width - i);
+        squares = fma(v, v, squares);
     }
+    weigh(out, total, weight, width, squares, eps);
 }
 
 // Without `skip` nothing is added, and `total` is not written.
@@ -23,13 +38,11 @@ static void add_norm(T* out, T* total, const T* x, const T* skip, const T* weigh
     threads = worth(threads, rows * width);
     parallel(threads, [&](int thread) {
         Share share(rows, thread, threads);
-        for (long r = share.begin; r < share.end; r++) {
-            for (long i = 0; skip && i < width; i += LANES) {
-                Vec v = load(x + r * width + i, width - i) + load(skip + r * width + i, width - i);
-                store(total + r * width + i, v, width - i);
-            }
-            norm_row(out + r * width, (skip ? total : x) + r * width, weight, width, eps);
-        }
+        for (long at = share.begin * width; at < share.end * width; at += width)
+            if (skip)
+                add_norm_row(out + at, total + at, x + at, skip + at, weight, width, eps);
+            else
+                norm_row(out + at, x + at, weight, width, eps);
     });
 }
 

@@ -17,12 +17,16 @@ constexpr long SPIN_NANOSECONDS = 50000;  // longer than what lies between two o
 struct alignas(64) Word {
     uint32_t value = 0;
 };
-Word turn;      // counts calls; the sleepers' futex
-Word left;      // threads that still work on this turn; the caller's futex
-Word sleepers;  // how many threads may be asleep on `turn`
-int alive = 1, wanted = 1;
-void (*job)(void*, int);
-void* job_with;
+// The call that is made now, on one line of the cache: helpers look at it all the time.
+struct alignas(64) Job {
+    uint64_t free[MOST / 64] = {};  // bit i: share i is nobody's yet. Helper i takes no other
+    void (*work)(void*, int);
+    void* with;
+} job;
+Word left;    // shares that are not done; the caller's futex
+Word wakeup;  // changes when helpers are woken; their futex
+Word sleepers, caller_sleeps;
+int alive = 1;
 pthread_mutex_t one_call = PTHREAD_MUTEX_INITIALIZER;
 
 uint32_t get(Word& word) { return __atomic_load_n(&word.value, __ATOMIC_SEQ_CST); }
@@ -43,30 +47,34 @@ long now() {
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
-// Returns once the word is not `seen`, or is `seen` after a while.
-uint32_t spin(Word& word, uint32_t seen) {
+// Whether `is_over` came true within a while.
+template <class F> bool spin(F&& is_over) {
     for (long end = now() + SPIN_NANOSECONDS; now() < end;)
         for (int i = 0; i < 64; i++) {
-            if (get(word) != seen) return get(word);
+            if (is_over()) return true;
             relax();
         }
-    return get(word);
+    return false;
 }
 
-void* serve(void* start) {
-    int thread = (int)((uintptr_t)start >> 32);
-    uint32_t seen = (uint32_t)(uintptr_t)start;
+bool is_free(int share) { return __atomic_load_n(&job.free[share / 64], __ATOMIC_SEQ_CST) >> share % 64 & 1; }
+bool take(int share) {
+    uint64_t own = 1ull << share % 64;
+    return __atomic_fetch_and(&job.free[share / 64], ~own, __ATOMIC_SEQ_CST) & own;
+}
+
+void* serve(void* number) {
+    int own = (int)(intptr_t)number;
     for (;;) {
-        uint32_t found = spin(turn, seen);
-        while (found == seen) {
+        while (!spin([&] { return is_free(own); })) {
             __atomic_add_fetch(&sleepers.value, 1, __ATOMIC_SEQ_CST);
-            sleep_on(turn, seen);
+            uint32_t seen = get(wakeup);
+            if (!is_free(own)) sleep_on(wakeup, seen);
             __atomic_sub_fetch(&sleepers.value, 1, __ATOMIC_SEQ_CST);
-            found = get(turn);
         }
-        seen = found;
-        if (thread < wanted) job(job_with, thread);
-        if (__atomic_sub_fetch(&left.value, 1, __ATOMIC_SEQ_CST) == 0) wake(left);
+        if (!take(own)) continue;
+        job.work(job.with, own);
+        if (__atomic_sub_fetch(&left.value, 1, __ATOMIC_SEQ_CST) == 0 && get(caller_sleeps)) wake(left);
     }
     return nullptr;
 }
@@ -101,7 +109,8 @@ void place_helpers() {
 // A forked child has no threads but its own.
 void forget() {
     alive = 1;
-    turn.value = left.value = sleepers.value = 0;
+    job = {};
+    left.value = sleepers.value = caller_sleeps.value = 0;
     one_call = PTHREAD_MUTEX_INITIALIZER;
 }
 
@@ -110,8 +119,7 @@ void grow(int threads) {
     if (!watched) watched = pthread_atfork(nullptr, nullptr, forget) == 0;
     for (; alive < threads; alive++) {
         pthread_t started;
-        void* start = (void*)((uintptr_t)alive << 32 | get(turn));  // its number, and the turn that is over
-        if (pthread_create(&started, nullptr, serve, start)) return;
+        if (pthread_create(&started, nullptr, serve, (void*)(intptr_t)alive)) return;
         pthread_detach(started);
         helpers[alive] = started;
         homes[0] = nth_processor(0);
@@ -120,25 +128,38 @@ void grow(int threads) {
     }
 }
 
+void wake_helpers() {
+    if (!get(sleepers)) return;
+    __atomic_add_fetch(&wakeup.value, 1, __ATOMIC_SEQ_CST);
+    wake(wakeup);
+}
+
 }  // namespace
 
 void run_on_threads(int threads, void (*work)(void*, int), void* with) {
-    if (threads > MOST) threads = MOST;
+    for (; threads > MOST; threads--) work(with, threads - 1);
     pthread_mutex_lock(&one_call);
     if (threads > alive) grow(threads);
     place_helpers();
-    // Without enough threads (a limit of the system), the caller does the shares of those that are missing.
-    wanted = threads;
-    job = work;
-    job_with = with;
-    uint32_t others = alive - 1;
-    __atomic_store_n(&left.value, others, __ATOMIC_SEQ_CST);
-    __atomic_add_fetch(&turn.value, 1, __ATOMIC_SEQ_CST);
-    if (get(sleepers)) wake(turn);
+    job.work = work;
+    job.with = with;
+    __atomic_store_n(&left.value, threads - 1, __ATOMIC_SEQ_CST);
+    for (int first = 0; first < threads; first += 64) {
+        uint64_t some = threads - first < 64 ? (1ull << (threads - first)) - 1 : ~0ull;
+        __atomic_store_n(&job.free[first / 64], first ? some : some - 1, __ATOMIC_SEQ_CST);
+    }
+    wake_helpers();
     work(with, 0);
-    for (int missing = alive; missing < threads; missing++) work(with, missing);
-    for (uint32_t busy; (busy = get(left)) != 0;)
-        if (spin(left, busy) == busy) sleep_on(left, busy);
+    // A helper that does not come (it sleeps, its processor is taken, it could not be started) is not waited for.
+    uint32_t own = 0;
+    for (int share = 1; share < threads; share++)
+        if (is_free(share) && take(share)) work(with, share), own++;
+    if (own) __atomic_sub_fetch(&left.value, own, __ATOMIC_SEQ_CST);
+    while (get(left) && !spin([] { return !get(left); })) {
+        __atomic_store_n(&caller_sleeps.value, 1, __ATOMIC_SEQ_CST);
+        if (uint32_t busy = get(left)) sleep_on(left, busy);
+        __atomic_store_n(&caller_sleeps.value, 0, __ATOMIC_SEQ_CST);
+    }
     pthread_mutex_unlock(&one_call);
 }
 
