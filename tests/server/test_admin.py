@@ -4,7 +4,9 @@ import asyncio
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
+from stemma.front.server.metrics import ITL_BUCKETS, LABELS, Gaps
 from tests.server.harness import MODEL, fake_engine, house
 
 OPEN = ["/health", "/health_generate", "/ready", "/metrics"]
@@ -181,6 +183,19 @@ def test_metrics() -> None:
         assert {name: float(series[f"sglang:{name}"]) for name in expected} == pytest.approx(expected)
 
     asyncio.run(main())
+
+
+def test_gaps_between_tokens_are_counted_as_the_library_would() -> None:
+    name, registry, labels = "sglang:inter_token_latency_seconds", CollectorRegistry(), ("a", "b")
+    expected, gaps = Histogram(name, "", LABELS, buckets=ITL_BUCKETS, registry=registry), Gaps(labels)
+    for tokens, seconds in ((1, 0.001), (3, 0.0125), (1, 0.002), (1, 0.0020001), (2, 99.0)):
+        gaps.add(tokens, seconds)
+        for _ in range(tokens):
+            expected.labels(*labels).observe(seconds / tokens)
+    (found,), (wanted,) = gaps.collect(), expected.collect()
+    values = {(sample.name, *sample.labels.values()): sample.value for sample in wanted.samples}
+    del values[f"{name}_created", *labels]
+    assert {(sample.name, *sample.labels.values()): sample.value for sample in found.samples} == pytest.approx(values)
 
 
 def test_anyone_may_ask_from_anywhere() -> None:

@@ -1,12 +1,16 @@
 """Prometheus series, named as SGLang names them: what the front counts, and what the scheduler says of itself."""
 
 import time
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from itertools import accumulate
+from math import inf
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from stemma.core.types.control import Stats
 from stemma.core.types.output import TextChunk, Usage
@@ -65,6 +69,26 @@ class SchedulerSeries(Collector):
                 yield family
 
 
+class Gaps(Collector):
+    """The histogram of the time between two tokens. The library's takes microseconds for each of them."""
+
+    def __init__(self, labels: tuple[str, ...]):
+        self._labels = labels
+        self._counts = [0] * (len(ITL_BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """So many tokens came so long after those before them."""
+        self._counts[bisect_left(ITL_BUCKETS, seconds / tokens)] += tokens
+        self._seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        bounds = map(floatToGoString, (*ITL_BUCKETS, inf))
+        family = HistogramMetricFamily("sglang:inter_token_latency_seconds", "between two tokens", labels=LABELS)
+        family.add_metric(self._labels, [*zip(bounds, accumulate(self._counts), strict=True)], self._seconds)
+        yield family
+
+
 class Metrics:
     """All series of one server. Nothing runs between two scrapes."""
 
@@ -87,7 +111,8 @@ class Metrics:
         self._cached = counter("cached_tokens", "prompt tokens found in the cache", (*LABELS, "cache_source"))
         self._aborted = counter("num_aborted_requests", "requests that ended early", LABELS)
         self._first = histogram("time_to_first_token", "from request to first token", TTFT_BUCKETS, streaming)
-        self._between = histogram("inter_token_latency", "between two tokens", ITL_BUCKETS, LABELS)
+        self._gaps = Gaps(self._labels)
+        self._registry.register(self._gaps)
         self._whole = histogram("e2e_request_latency", "from request to last token", E2E_BUCKETS, streaming)
         self._http = counter("http_requests", "requests that came in", ("endpoint", "method"))
         self._answers = counter("http_responses", "answers that began", ("endpoint", "status_code", "method"))
@@ -117,7 +142,7 @@ class Metrics:
     ) -> AsyncGenerator[TextChunk, None]:
         """The same chunks; counts what they tell and when they came."""
         mode = (*self._labels, str(is_streaming).lower())
-        first, between = self._first.labels(*mode), self._between.labels(*self._labels)
+        first = self._first.labels(*mode)
         began = time.monotonic()
         last: dict[int, float] = {}  # when each continuation said something
         is_whole = False
@@ -125,12 +150,11 @@ class Metrics:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     now = time.monotonic()
-                    if chunk.index in last:
-                        for _ in chunk.tokens:
-                            between.observe((now - last[chunk.index]) / len(chunk.tokens))
-                    elif chunk.tokens:
-                        first.observe(now - began)
                     if chunk.tokens:
+                        if chunk.index in last:
+                            self._gaps.add(len(chunk.tokens), now - last[chunk.index])
+                        else:
+                            first.observe(now - began)
                         last[chunk.index] = now
                     if chunk.finish is not None:
                         self._end(chunk, mode, now - began)
