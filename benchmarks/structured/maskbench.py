@@ -199,10 +199,11 @@ def serve(backend: str, folder: Path, seconds: float, pipe: Connection) -> None:
     bench.compile(Grammar("json_schema", '{"type": "null", "not": {"enum": [1]}}'))  # libraries, tokenizer, child
     gc.disable()
     pipe.send_bytes(b"")
-    while True:
-        line = msgspec.json.decode(pipe.recv_bytes(), type=Line)
-        pipe.send_bytes(msgspec.json.encode(bench.run(backend, line)))
-        gc.collect()
+    with suppress(EOFError, OSError):  # nobody asks any more
+        while True:
+            line = msgspec.json.decode(pipe.recv_bytes(), type=Line)
+            pipe.send_bytes(msgspec.json.encode(bench.run(backend, line)))
+            gc.collect()
 
 
 def run_all(args: argparse.Namespace, backend: str, lines: Sequence[Line]) -> None:
@@ -288,7 +289,7 @@ def read(path: Path, backend: str) -> list[Verdict]:
     if not path.exists():
         return []
     found = [msgspec.json.decode(line, type=Verdict) for line in path.read_bytes().splitlines()]
-    return [each for each in found if each.backend == backend]
+    return [*{each.name: each for each in found if each.backend == backend}.values()]
 
 
 if __name__ == "__main__":
