@@ -102,13 +102,14 @@ inline void race_in(Winner& best, const float* weights, long first, long end, Bo
 
 // The same for tokens that have not been weighed, and few of which will be. The bits of a float, as an integer, are
 // close below its logarithm, with which logits are compared: a thousandth of a bit is more than both sides are off.
-inline void race_unweighed(Winner& best, const float* logits, long first, long end, float largest, const Weight& weight,
+inline void race_unweighed(Winner& best, const float* logits, long first, long end, float largest, float divisor,
                            Bound bound, uint64_t stream) {
+    const float sharpness = 1.44269504f / divisor;
     for (long i = first; i < end; i += LANES) {
         Vec x = load_or_never(logits + i, end - i) - largest;
         Vec known = __builtin_convertvector((Ints)bar(best, gaps(stream, i)), Vec);
-        if (any_at_most(fma(known, broadcast(0x1p-23f), broadcast(-127.001f)), x * (weight.inverse * 1.44269504f)))
-            meet_all(best, Weight::of(weight.tempered(x)), bound, stream, i);
+        if (any_at_most(fma(known, broadcast(0x1p-23f), broadcast(-127.001f)), x * sharpness))
+            meet_all(best, weight(x / divisor), bound, stream, i);
     }
 }
 
@@ -248,10 +249,9 @@ template <class F> long Draw::winner(long start, F&& race) const {
 }
 
 long Draw::token_of_all() const {
-    Weight weight = {ask.divisor};
     Bound bound = {least(), row.vocab};
     return winner(likeliest, [&](Winner& best, long begin, long end) {
-        race_unweighed(best, row.logits, begin, end, largest, weight, bound, stream);
+        race_unweighed(best, row.logits, begin, end, largest, ask.divisor, bound, stream);
     });
 }
 

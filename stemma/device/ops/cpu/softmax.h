@@ -111,45 +111,28 @@ inline Vec fused(Vec a, Vec b, Vec c) {
 #endif
 }
 
-// e^(x / divisor) of x <= 0, exactly 1 at 0, and 0 where it would be below 1.7e-38.
-struct Weight {
-    float divisor, inverse = 1 / divisor;
-
-    // Within 2 ulp.
-    static Vec of(Vec y) {
-        Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
-        Vec shifted = fused(y, broadcast(1.44269504f), magic);
-        Vec n = shifted - magic;
-        Vec r = fused(n, broadcast(-0.693145752f), y);
-        r = fused(n, broadcast(-1.42860677e-6f), r);
-        Vec p = fused(r, broadcast(1.9875691e-4f), broadcast(1.3981999e-3f));
-        p = fused(p, r, broadcast(8.3334519e-3f));
-        p = fused(p, r, broadcast(4.1665796e-2f));
-        p = fused(p, r, broadcast(1.6666665e-1f));
-        p = fused(p, r, broadcast(5.0000001e-1f));
-        p = fused(p, r * r, r + 1.0f);
-        Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
-        return select(y >= -87.0f, scaled, Vec{});
-    }
-
-    // The quotient for a fifth of what dividing costs: a product with the inverse, and what it misses. That is rounded
-    // right but where the weight is 1, and no number where it is far below the least.
-    Vec tempered(Vec x) const {
-#if defined(__AVX2__) || defined(__aarch64__)
-        Vec guess = x * inverse;
-        return fma(fma(guess, broadcast(-divisor), x), broadcast(inverse), guess);
-#else
-        return x / divisor;
-#endif
-    }
-};
+// e^y of y <= 0 within 2 ulp, exactly 1 at 0, and 0 where it would be below 1.7e-38.
+inline Vec weight(Vec y) {
+    Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its lowest bits then are
+    Vec shifted = fused(y, broadcast(1.44269504f), magic);
+    Vec n = shifted - magic;
+    Vec r = fused(n, broadcast(-0.693145752f), y);
+    r = fused(n, broadcast(-1.42860677e-6f), r);
+    Vec p = fused(r, broadcast(1.9875691e-4f), broadcast(1.3981999e-3f));
+    p = fused(p, r, broadcast(8.3334519e-3f));
+    p = fused(p, r, broadcast(4.1665796e-2f));
+    p = fused(p, r, broadcast(1.6666665e-1f));
+    p = fused(p, r, broadcast(5.0000001e-1f));
+    p = fused(p, r * r, r + 1.0f);
+    Vec scaled = (Vec)((Bits)p + ((Bits)shifted << 23));
+    return select(y < -87.0f, Vec{}, scaled);
+}
 
 // The sum of the weights of a block; put(i, weights, there) takes LANES elements at a time.
 template <class Put> inline double weigh(const float* x, long count, float largest, float divisor, Put&& put) {
-    Weight weight = {divisor};
     Sum mass;
     mass.add(count, [&](long i, auto there) {
-        Vec weights = Weight::of(weight.tempered(load_or_never(x + i, there) - largest));
+        Vec weights = weight((load_or_never(x + i, there) - largest) / divisor);
         put(i, weights, there);
         return weights;
     });
