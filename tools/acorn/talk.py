@@ -146,6 +146,20 @@ NAMINGS = (
     "You can call me {0}.",
     "Hey, this is {0}.",
     "My friends call me {0}.",
+    "The name is {0}.",
+    "This is {0} speaking.",
+    "Hello! {0} here.",
+    "I go by {0}.",
+    "People call me {0}.",
+    "Please call me {0}.",
+    "Let me introduce myself: {0}.",
+    "They named me {0}.",
+    "my name is {0}",
+    "Hi, my name is {0}. Nice to meet you.",
+    "Good morning, I am {0}.",
+    "You are talking to {0}.",
+    "Remember my name: {0}.",
+    "I was born as {0}.",
 )
 NAME_QUESTIONS = (
     "What is my name?",
@@ -154,9 +168,32 @@ NAME_QUESTIONS = (
     "What's my name?",
     "Tell me my name.",
     "How am I called?",
+    "Say my name.",
+    "What did I say my name was?",
+    "What was my name again?",
+    "Can you tell me my name?",
+    "Do you know my name?",
+    "Do you know who I am?",
+    "Which name did I give you?",
+    "What do people call me?",
+    "Who is talking to you?",
+    "what is my name",
+    "And my name is?",
+    "Have you forgotten my name?",
+    "Repeat my name, please.",
+    "What should you call me?",
+    "Do you still know what I am called?",
+    "I told you my name. What is it?",
 )
-TOWN_QUESTIONS = ("Where do I live?", "Which town do I live in?", "What is my town?", "Do you remember where I live?")
-LIKES = ("I like {0}.", "My favourite thing is {0}.", "I love {0}.")
+TOWN_QUESTIONS = (
+    *("Where do I live?", "Which town do I live in?", "What is my town?", "Do you remember where I live?"),
+    *("Where is my home?", "What town am I from?", "Do you know where I live?", "Tell me where I live."),
+    *("Where did I say I live?", "In which town is my house?", "Which place is my home?", "where do I live"),
+)
+HOMES = (
+    *("I live in {0}.", "My home is in {0}.", "I am from {0}.", "My house is in {0}.", "I come from {0}."),
+    *("We live in {0}.", "My town is {0}.", "I moved to {0}.", "{0} is where I live.", "I stay in {0}."),
+)
 
 
 def exchange_turn(draw: Draw) -> Turn:
@@ -180,7 +217,7 @@ def naming_turns(draw: Draw) -> tuple[Turn, Turn]:
     """The user tells something about himself; later he asks for it."""
     if draw.chance(0.3):
         town = draw.town()
-        return ask(f"I live in {town}.", f"{town} sounds like a nice place."), ask(
+        return ask(draw.wording(HOMES).format(town), f"{town} sounds like a nice place."), ask(
             draw.wording(TOWN_QUESTIONS), f"You live in {town}."
         )
     name = draw.full_name()
