@@ -74,7 +74,8 @@ class Stamped:
         words, made = recording._words.tolist(), [stamp, 1, 0]
         self.ops: list[Op] = []
         self._stamps = [2]
-        moved, at = {}, 0
+        moved: dict[int, int] = {}
+        at = 0
         while at < len(words):
             size = 2 + words[at + 1]
             self.ops.append(op_of(functions[words[at]], words[at + 2 : at + size]))
