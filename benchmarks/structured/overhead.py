@@ -34,7 +34,7 @@ from stemma.core.types.tokens import pack
 from stemma.engine.build import build_loop
 from stemma.engine.loop import EngineLoop
 
-ROWS, ROUNDS, STEPS = 32, 6, 24
+ROWS, ROUNDS, STEPS = 32, 5, 16
 RECORD = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "is_member": {"type": "boolean"}},
