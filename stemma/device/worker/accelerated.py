@@ -38,7 +38,7 @@ from stemma.device.worker.graphs import Graphs, Key
 from stemma.device.worker.inputs import scored_places
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import is_finite
-from stemma.device.worker.staging import Staging, fill, sheet
+from stemma.device.worker.staging import Staging, advance, fill, sheet
 
 
 class _Size(NamedTuple):
@@ -140,9 +140,15 @@ class AcceleratedWorker:
         row_N, start_N, count_N, draws_N = flight.spans_N4.T
         end_N, is_drawn_N = start_N + count_N, draws_N != 0
         target_N = np.where(is_drawn_N, self._tables.token_places(row_N, end_N), self._tables.nobody)
-        asks_N = self._asks.of(row_N, end_N, is_drawn_N)
-        draft = flight.slot.draft(flight.rows)
-        fill(draft, flight.spans_N4, self._tables.nobody, target_N, asks_N, self._asks.idle)
+        slot, draft = flight.slot, flight.slot.draft(flight.rows)
+        is_decode = is_drawn_N.all() and (count_N == 1).all()
+        decodes = (self._asks.sat, row_N.tobytes()) if is_decode else None
+        if decodes is not None and decodes == slot.decodes:
+            advance(draft, start_N, target_N)
+        else:
+            asks_N = self._asks.of(row_N, end_N, is_drawn_N)
+            fill(draft, flight.spans_N4, self._tables.nobody, target_N, asks_N, self._asks.idle)
+        slot.decodes = decodes
         self._rows.known_R[row_N[is_drawn_N]] = end_N[is_drawn_N] + 1
 
     def _forward(self, size: _Size, spans: bytes = b"") -> Callable[[], Tensor]:
@@ -208,6 +214,7 @@ class AcceleratedWorker:
     def _mask(self, flight: Flight, masks: Masks) -> None:
         """Copy the masks, and the records once more with their addresses."""
         asks_N, slot = flight.slot.draft(flight.rows).asks_N, flight.slot
+        slot.decodes = None  # a mask is of this step alone
         mask_R = np.zeros(len(self._rows.known_R), np.uint64)
         mask_R[[*masks.rows]] = self._staging.send_masks(slot, masks.words)
         asks_N["mask"][: len(flight.spans_N4)] = mask_R[flight.spans_N4[:, 0]]

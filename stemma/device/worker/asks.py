@@ -27,6 +27,7 @@ class Asks:
         self._vocab_size = vocab_size
         self._seed = seed  # of rows that brought none
         self._upload = upload
+        self.sat = 0  # how often somebody sat down: as long as it stays, records do
         self._lists: dict[int, Tensor] = {}  # keeps alive what the records hold addresses of
         self.idle = np.zeros(1, ASK)  # asked by who fills up a step
         for name, value in (("divisor", 1), ("repetition", 1), ("top_p", 1), ("top_k", -1), ("greedy", True)):
@@ -34,6 +35,7 @@ class Asks:
 
     def sit(self, number: int, row: Row) -> None:
         """Lists are copied to the device only if there are any; stop ids only if they are banned for a while."""
+        self.sat += 1
         asked, wanted = row.sampling, row.logprobs or _NO_LOGPROBS
         ask, want = self._asks_R[number], self._wants_R[number]
         stop_ids = row.stop_ids if asked.min_new_tokens else row.stop_ids[:0]

@@ -56,6 +56,7 @@ class Slot:
         self.found = np.asarray(self.found_N)
         self.masks = platform.pinned(rows * mask_words, torch.int32)  # of all rows under a mask
         self.mark = platform.mark()
+        self.decodes: tuple[int, bytes] | None = None  # what the sheet holds, if only positions change: `advance`
         self._drafts: dict[int, Draft] = {}
 
     def draft(self, rows: int) -> Draft:
@@ -122,6 +123,14 @@ class Staging:
         """Memory of the host that holds these once a mark behind this call is reached."""
         pinned = self._platform.pinned(numbers.numel(), numbers.dtype)
         return pinned.view(numbers.shape).copy_(numbers, non_blocking=True)
+
+
+def advance(draft: Draft, start_N: Ints, target_N: Ints) -> None:
+    """Write down a step of one token for each row, over one of the same rows with the same wishes."""
+    count = len(start_N)
+    draft.columns_3N[2, :count] = draft.columns_3N[1, :count] - start_N
+    draft.spans_N3[:count, 0], draft.target_N[:count] = start_N, target_N
+    draft.asks_N["position"][:count] = start_N + 1
 
 
 def fill(draft: Draft, spans_N4: Ints, nobody: int, target_N: Ints, asks_N: Records, idle: Records) -> None:
