@@ -73,7 +73,7 @@ class Batch:
         """Of steps in which every row draws one token."""
         for row, grammar in enumerate(grammars):
             prompt = pack([100 + row, *range(200, 212)])
-            sampling = SamplingParams(max_new_tokens=1000, ignore_eos=grammar is None, temperature=0)  # these never end
+            sampling = SamplingParams(max_new_tokens=128, ignore_eos=grammar is None, temperature=0)  # these never end
             self._channel.asked.append(Request(id=f"{row:032x}", tokens=prompt, sampling=sampling, grammar=grammar))
         found: list[float] = []
         while len(found) < STEPS:
