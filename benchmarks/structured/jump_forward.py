@@ -38,7 +38,6 @@ SCHEMA = {
     "properties": {key: FORMS.get(key, {"type": "string", "pattern": f"^{form}$"}) for key, form in KEYS.items()},
     "required": list(KEYS),
     "additionalProperties": False,
-    "x-guidance": {"whitespace_flexible": False},
 }
 PROMPTS = [
     f"Extract as JSON: {name} is {30 + at} years old and lives in {city}.\n"
@@ -57,7 +56,9 @@ def timed(engine: Engine, asks: Sequence[dict[str, Any]]) -> tuple[float, list[d
 
 
 def main() -> None:
-    model: dict[str, object] = {"model_path": sys.argv[1]} if len(sys.argv) > 1 else {}
+    model: dict[str, object] = {"constrained_json_disable_any_whitespace": True}
+    if len(sys.argv) > 1:
+        model["model_path"] = sys.argv[1]
     name = Path(sys.argv[1]).name if len(sys.argv) > 1 else "acorn"
     asked = {"max_new_tokens": 400, "temperature": 0, "json_schema": json.dumps(SCHEMA)}
     texts: list[list[str]] = []
