@@ -19,10 +19,10 @@ import torch
 from benchmarks.facts import report
 from benchmarks.native_ops import seconds
 from stemma.core.base.numbers import ceil_div
+from stemma.core.config.device import runnable
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.model import ModelSpec, RopeSpec, kv_bytes_per_token
-from stemma.core.config.resolve import runnable
 from stemma.core.types.step import pack_spans
 from stemma.device.attention.backend import ATTENTION, Spans
 from stemma.device.kv.pool import KVPool

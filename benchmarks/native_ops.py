@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.facts import report
+from stemma.core.config.device import runnable
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
 from stemma.core.config.quant import Format
-from stemma.core.config.resolve import runnable
 from stemma.device.ops.matrix import Matrix, empty_matrix
 from stemma.device.ops.table import Ops, ops_of
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from benchmarks.facts import report
 from benchmarks.native_ops import read_gigabytes_per_second, seconds
+from stemma.core.config.device import runnable
 from stemma.core.config.engine import Kernels
 from stemma.core.config.machine import probe
-from stemma.core.config.resolve import runnable
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import Masks, Seat, StepPlan, pack_spans
 from stemma.core.types.tokens import pack

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stemma.core.config.device import runnable
 from stemma.core.config.engine import Attention, Kernels
 from stemma.core.config.machine import probe
-from stemma.core.config.resolve import runnable
 
 
 @dataclass(frozen=True)

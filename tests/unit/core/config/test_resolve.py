@@ -187,7 +187,7 @@ def test_a_share_of_memory_holds_weights_and_cache() -> None:
         ({"kv_cache_memory": GIB, "mem_fraction_static": 0.5}, "leave one of them out"),
         ({"kv_cache_memory": 64 * GIB}, "the largest part is KV cache with 64.00 GiB: change --kv-cache-memory"),
         ({"preferred_sampling_params": "{"}, "preferred_sampling_params: "),
-        ({"preferred_sampling_params": "[1]"}, "preferred_sampling_params: [1] is not a JSON object"),
+        ({"preferred_sampling_params": "[1]"}, "preferred_sampling_params: [1]: Expected `object`, got `array`"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_way_out(kwargs: dict[str, object], says: str) -> None:
