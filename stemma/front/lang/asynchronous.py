@@ -9,16 +9,15 @@ from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.batch import at_once
 from stemma.front.lang.executor import Executor
 from stemma.front.lang.program import MIN_PREFIX_CHARACTERS, Batch, Program, backend_of, shares_prefix
-from stemma.front.lang.reading import Branch, read_along, until
+from stemma.front.lang.reading import read_along, until
 from stemma.front.lang.sampling import Sampling, split
-from stemma.front.lang.state import Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker, TracedState
-from stemma.front.lang.trace import Recorder, tracing
+from stemma.front.lang.state import Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker
 
 
 class AsyncState(Speaker):
     """`s` of an asynchronous program, or what its caller reads while it runs. What reads is awaited."""
 
-    def __init__(self, branch: Branch, task: "asyncio.Task[None] | None" = None):
+    def __init__(self, branch: Executor, task: "asyncio.Task[None] | None" = None):
         super().__init__(branch)
         self._task = task  # of the program; None where the program itself reads
 
@@ -77,6 +76,8 @@ class AsyncGroup(Branches[AsyncState]):
 class AsyncFunction(Program):
     """An asynchronous program. Everything that runs it is awaited; one that is cancelled ends its requests first."""
 
+    _state = AsyncState
+
     @overload
     async def run(self, *args: Any, stream: Literal[True], backend: object = None, **kwargs: Any) -> AsyncState: ...
 
@@ -100,12 +101,6 @@ class AsyncFunction(Program):
         executor.run_here()
         return AsyncState(executor, asyncio.create_task(self._aside(executor, args, arguments)))
 
-    async def cache(self, backend: object = None) -> None:
-        """Compute the text that every run begins with."""
-        place = backend_of(backend)
-        if prefix := await self._prefix(place):
-            await asyncio.to_thread(place.cache_prefix, prefix)
-
     async def _to_its_end(self, executor: Executor, args: Sequence[Any], arguments: Mapping[str, Any]) -> ProgramState:
         s, state = AsyncState(executor), ProgramState(executor)
         try:
@@ -128,8 +123,8 @@ class AsyncFunction(Program):
     async def _batch(
         self, batch: Batch, backend: BaseBackend, sampling: Sampling, num_threads: int | str, progress_bar: bool
     ) -> AsyncIterator[ProgramState]:
-        if shares_prefix(batch) and len(prefix := await self._prefix(backend)) > MIN_PREFIX_CHARACTERS:
-            await asyncio.to_thread(backend.cache_prefix, prefix)
+        if shares_prefix(batch):
+            await self._cached(backend, MIN_PREFIX_CHARACTERS)
 
         async def one(arguments: Mapping[str, Any]) -> ProgramState:
             return await self._to_its_end(self.executor(backend, sampling, False), (), arguments)
@@ -140,13 +135,9 @@ class AsyncFunction(Program):
     async def _listed(self, states: AsyncIterator[ProgramState]) -> list[ProgramState]:
         return [state async for state in states]
 
-    async def _trace(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
-        state = TracedState(Recorder(backend.get_chat_template(), stops_at_fork=False))
-        with tracing(backend):
-            state.ret_value = await self.traced(AsyncState(state.stream_executor), given)
-        return state
+    def _given(self, result: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """What is awaited."""
+        return result
 
-    async def _prefix(self, backend: BaseBackend) -> str:
-        with self.glance(backend) as recorder:
-            await self.traced(AsyncState(recorder), {})
-        return recorder.prefix()
+    async def _computed(self, backend: BaseBackend, prefix: str) -> None:
+        await asyncio.to_thread(backend.cache_prefix, prefix)

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from stemma.core.base.errors import StemmaError
 from stemma.front.lang import ir
@@ -125,7 +125,7 @@ class Executor:
         if self.backend.commits_forks:
             self.submit(ir.CommitLazy())
 
-    def fork(self, size: int) -> "list[Executor]":
+    def fork(self, size: int) -> list[Self]:
         """Branches that begin with all there is."""
         self.sync()
         self._raise_failure()
@@ -248,7 +248,7 @@ class Executor:
         if isinstance(node, ir.SeparateReasoning) and node.name in self.variables:
             self.variables[node.name].has_thoughts = True
         value = Value()
-        if isinstance(node, ir.Gen | ir.Select | ir.VarScopeBegin) and node.name is not None:
+        if isinstance(node, ir.Making) and node.name is not None:
             self.variables[node.name] = value
         return value
 

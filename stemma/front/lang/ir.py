@@ -133,6 +133,7 @@ class GetForkItem(Node):
 
 
 Expr = Node | str
+Making = Gen | Select | VarScopeBegin  # a variable, if it has a name
 
 
 def each(expr: Expr) -> Iterator[Node]:

@@ -4,13 +4,13 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial, update_wrapper
 from typing import Any, Self, cast
 
+from stemma.core.base.errors import Bug
 from stemma.front.lang.ahead import Ahead
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.backends.engine import EngineLike, engine_backend
@@ -21,12 +21,12 @@ from stemma.front.lang.ir import Argument
 from stemma.front.lang.sampling import Sampling, split
 from stemma.front.lang.settings import global_config
 from stemma.front.lang.state import ProgramState, Speaker, TracedState
-from stemma.front.lang.trace import Recorder, traced_on, tracing
+from stemma.front.lang.trace import Glance, Recorder, traced_on, tracing
 from stemma.front.lang.transcript import Transcript
 
 Arguments = Mapping[str, Any] | Sequence[Any]  # of one run: by name, or in their order
 Batch = Sequence[Mapping[str, Any]]
-MIN_PREFIX_CHARACTERS = 64  # a shorter one is not worth a request of its own
+MIN_PREFIX_CHARACTERS = 64  # what has no more is not worth a request of its own
 
 log = logging.getLogger("language")
 
@@ -38,9 +38,11 @@ class Program:
     """
 
     run: Callable[..., Any]
+    _state: Callable[[Executor], Speaker]  # `s`
     _batch: Callable[[Batch, BaseBackend, Sampling, int | str, bool], Any]
     _listed: Callable[[Any], Any]
-    _trace: Callable[[BaseBackend, Mapping[str, Any]], Any]
+    _given: Callable[[Coroutine[Any, Any, Any]], Any]  # what a caller gets of what is written once for both forms
+    _computed: Callable[[BaseBackend, str], Coroutine[Any, Any, None]]  # a prefix, before anything runs
 
     def __init__(
         self,
@@ -97,30 +99,42 @@ class Program:
 
     def trace(self, *, backend: object = None, **kwargs: Any) -> Any:
         """What the program says, as nodes: a TracedState, with `last_node.print_graph_dfs()`."""
-        return self._trace(backend_of(backend), kwargs)
+        return self._given(self._traced(backend_of(backend), kwargs))
+
+    def cache(self, backend: object = None) -> Any:
+        """Compute the text that every run begins with."""
+        return self._given(self._cached(backend_of(backend)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if (backend := traced_on.get()) is not None:
-            return self._trace(backend, {**self.named(args), **kwargs})
+            return self._given(self._traced(backend, {**self.named(args), **kwargs}))
         return self.run(*args, **kwargs)
 
     def called(self, state: Speaker, args: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
         """What the function returns: of an asynchronous one, what is to be awaited."""
         return self.func(state, *args, **{**arguments, **self.bind_arguments})
 
-    def traced(self, state: Speaker, given: Mapping[str, Any]) -> Any:
-        """The same; what was not given is an Argument."""
-        return self.called(state, (), {**{name: Argument(name) for name in self.arg_names}, **given})
+    async def _traced(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
+        state = TracedState(Recorder(backend, Sampling(), Transcript(backend.get_chat_template())))
+        state.ret_value = await self._recorded(state.stream_executor, given)
+        return state
 
-    @contextmanager
-    def glance(self, backend: BaseBackend) -> Iterator[Recorder]:
-        """A context in which to trace the program, to find the text that every run begins with."""
-        recorder = Recorder(backend.get_chat_template(), stops_at_fork=True)
+    async def _cached(self, backend: BaseBackend, characters: int = 0) -> None:
+        """Compute the text that every run begins with, if it has more than so many."""
+        glance = Glance(backend, Sampling(), Transcript(backend.get_chat_template()))
         try:
-            with tracing(backend):
-                yield recorder
+            await self._recorded(glance, {})
         except Exception as error:  # a program may do with its arguments what a trace cannot: what came before counts
             log.debug("%s was traced up to %r", self.func.__name__, error)
+        if len(prefix := glance.transcript.text) > characters:
+            await self._computed(backend, prefix)
+
+    async def _recorded(self, executor: Executor, given: Mapping[str, Any]) -> Any:
+        """What the function returns where nobody is asked; what was not given is an Argument."""
+        arguments = {**{name: Argument(name) for name in self.arg_names}, **given}
+        with tracing(executor.backend):
+            returned = self.called(self._state(executor), (), arguments)
+            return await returned if inspect.isawaitable(returned) else returned
 
     def executor(self, backend: BaseBackend, sampling: Sampling, stream: bool, use_thread: bool = True) -> Executor:
         if stream and self.num_api_spec_tokens is not None:
@@ -132,6 +146,8 @@ class Program:
 
 class SglFunction(Program):
     """A program. `run` and `run_batch` take the sampling of every `gen` that does not say otherwise."""
+
+    _state = ProgramState
 
     def run(
         self, *args: Any, stream: bool = False, backend: object = None, use_thread: bool = True, **kwargs: Any
@@ -147,12 +163,6 @@ class SglFunction(Program):
             program()
         return state
 
-    def cache(self, backend: object = None) -> None:
-        """Compute the text that every run begins with."""
-        place = backend_of(backend)
-        if prefix := self._prefix(place):
-            place.cache_prefix(prefix)
-
     def _run(self, executor: Executor, state: ProgramState, args: Sequence[Any], arguments: Mapping[str, Any]) -> None:
         try:
             state.ret_value = self.called(state, args, arguments)
@@ -166,8 +176,8 @@ class SglFunction(Program):
     def _batch(
         self, batch: Batch, backend: BaseBackend, sampling: Sampling, num_threads: int | str, progress_bar: bool
     ) -> Iterator[ProgramState]:
-        if shares_prefix(batch) and len(prefix := self._prefix(backend)) > MIN_PREFIX_CHARACTERS:
-            backend.cache_prefix(prefix)
+        if shares_prefix(batch):
+            self._given(self._cached(backend, MIN_PREFIX_CHARACTERS))
         running: list[Executor] = []
 
         def one(arguments: Mapping[str, Any]) -> ProgramState:
@@ -191,16 +201,16 @@ class SglFunction(Program):
     def _listed(self, states: Iterator[ProgramState]) -> list[ProgramState]:
         return list(states)
 
-    def _trace(self, backend: BaseBackend, given: Mapping[str, Any]) -> TracedState:
-        state = TracedState(Recorder(backend.get_chat_template(), stops_at_fork=False))
-        with tracing(backend):
-            state.ret_value = self.traced(state, given)
-        return state
+    def _given(self, result: Coroutine[Any, Any, Any]) -> Any:
+        """The result itself: what it waits for is done in this thread."""
+        try:
+            result.send(None)
+        except StopIteration as end:
+            return end.value
+        raise Bug("a program that is not asynchronous was waited for")
 
-    def _prefix(self, backend: BaseBackend) -> str:
-        with self.glance(backend) as recorder:
-            self.traced(ProgramState(recorder), {})
-        return recorder.prefix()
+    async def _computed(self, backend: BaseBackend, prefix: str) -> None:
+        backend.cache_prefix(prefix)
 
 
 def _begin(executor: Executor, program: Callable[[], None]) -> None:

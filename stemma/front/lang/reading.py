@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stemma.front.lang.executor import Call, Executor
-from stemma.front.lang.trace import Recorder
-
-Branch = Executor | Recorder  # of a program that runs, or is traced
 
 _LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
 
@@ -18,7 +15,7 @@ _LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logp
 class Reader:
     """What one reader of a program's text, or of a variable, was told. Lists of meta_info tell only what is new."""
 
-    branch: Branch
+    branch: Executor
     name: str | None
     tells_meta: bool
     of_program: bool
@@ -43,7 +40,7 @@ class Reader:
         return {**(meta or {}), **news}
 
 
-def read(branch: Branch, name: str | None) -> Iterator[str]:
+def read(branch: Executor, name: str | None) -> Iterator[str]:
     """New text as it comes; at once if the run does not stream."""
     reader = Reader(branch, name, False, branch.is_program())
     while not reader.is_over:
@@ -51,7 +48,7 @@ def read(branch: Branch, name: str | None) -> Iterator[str]:
         yield from reader.parts()
 
 
-async def read_along(branch: Branch, name: str | None, tells_meta: bool, of_program: bool) -> AsyncIterator[Any]:
+async def read_along(branch: Executor, name: str | None, tells_meta: bool, of_program: bool) -> AsyncIterator[Any]:
     """The same in an event loop."""
     reader = Reader(branch, name, tells_meta and name is not None, of_program)
     while not reader.is_over:
@@ -60,7 +57,7 @@ async def read_along(branch: Branch, name: str | None, tells_meta: bool, of_prog
             yield part
 
 
-async def until(branch: Branch, is_there: Callable[[], bool], of_program: bool) -> None:
+async def until(branch: Executor, is_there: Callable[[], bool], of_program: bool) -> None:
     """Something is there, or never will be."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 

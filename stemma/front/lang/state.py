@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from stemma.front.lang.errors import Misuse
+from stemma.front.lang.executor import Executor
 from stemma.front.lang.ir import ConstantText, Expr, Node, RoleBegin, RoleEnd, VarScopeBegin, VarScopeEnd
 from stemma.front.lang.picture import svg
-from stemma.front.lang.reading import Branch, read, read_along
+from stemma.front.lang.reading import read, read_along
 from stemma.front.lang.trace import Recorder
 
 JoinMode = Literal["gather_variable", "concate_and_append"]
@@ -16,7 +17,7 @@ JoinMode = Literal["gather_variable", "concate_and_append"]
 class Speaker:
     """What writes to a branch of a program: `+=` and turns. It never waits for a model."""
 
-    def __init__(self, branch: Branch):
+    def __init__(self, branch: Executor):
         self.stream_executor = branch
 
     def __iadd__(self, expr: Expr) -> Self:
@@ -78,7 +79,7 @@ class ProgramState(Speaker):
     failed raises ProgramError, with the program's line, where it is read.
     """
 
-    def __init__(self, branch: Branch):
+    def __init__(self, branch: Executor):
         super().__init__(branch)
         self.ret_value: Any = None  # what the program returned
 

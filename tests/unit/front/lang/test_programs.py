@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -425,6 +426,38 @@ def test_trace_and_cache() -> None:
 
     formats.cache(backend)
     assert backend.cached[-1] == "Before "
+
+
+def loops(s: Any) -> None:
+    while "done" not in s.text():
+        s += "more" + sgl.gen("x")
+
+
+def catches(s: Any) -> None:
+    with suppress(Exception):
+        s += "more" + sgl.select("x", ["a", "b"])
+    s += "after"
+
+
+def branches(s: Any) -> None:
+    s += "more"
+    s.fork(2).join()
+    s += "after"
+
+
+def reads(s: Any) -> None:
+    s["kept"] = sgl.gen("never said")
+    with s.var_scope("scope"):
+        s += "mo"
+    s += "re" if s["scope"] == s.text() else "less"
+    s += sgl.image("/no/such/file")
+
+
+@pytest.mark.parametrize("say", [loops, catches, branches, reads])
+def test_a_prefix_ends_where_a_model_is_asked_or_runs_may_differ(say: Any) -> None:
+    backend = FakeBackend()
+    sgl.function(say).cache(backend)
+    assert backend.cached == ["more"] and not backend.asked
 
 
 def test_backends_are_found_and_missed() -> None:
