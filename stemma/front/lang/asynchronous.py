@@ -107,8 +107,7 @@ class AsyncFunction(Program):
             state.ret_value = await self.called(s, args, arguments)
             await s.sync()
         except BaseException as error:  # nobody will have the state
-            executor.stop(error)
-            await asyncio.shield(asyncio.to_thread(executor.abort))
+            await asyncio.shield(asyncio.to_thread(executor.cancel, error))
             raise
         return state
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple, Self
+from typing import Self
 
 from stemma.core.base.errors import StemmaError
 from stemma.front.lang import ir
@@ -46,14 +46,6 @@ class Value:
         self.text = str(content) if text is None else text
 
 
-class Call(NamedTuple):
-    """To be made once something is there, or never will be."""
-
-    is_there: Callable[[], bool]
-    make: Callable[[], None]
-    of_program: bool  # by the program itself, not one of its readers
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     node: ir.Node
@@ -88,9 +80,11 @@ class Executor:
     _error: BaseException | None = field(default=None, init=False)
     _error_line: str = field(default="", init=False)
     _runner: int | None = field(default=None, init=False)  # thread of the program itself, if not the reader's
-    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)  # its lock is reentrant
     _rewritten: tuple[str, int] = field(default=("", 0), init=False)  # what was told; so much of the text it is now
-    _calls: list[Call] = field(default_factory=list, init=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _calls: "list[tuple[Callable[[], bool], Callable[[], None]]]" = field(
+        default_factory=list, init=False
+    )  # when, what
     _branches: "list[Executor]" = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +94,7 @@ class Executor:
 
     def submit(self, expr: ir.Expr) -> None:
         line = program_line()
-        with self._changed:
+        with self._lock:
             if self._error is not None:  # what would follow a failure is not run; whoever reads is told
                 return
             is_slow = False
@@ -116,7 +110,7 @@ class Executor:
             self._work()
 
     def set_var(self, name: str, content: object) -> None:
-        with self._changed:
+        with self._lock:
             self.variables[name] = value = Value()
             value.settle(content)
 
@@ -144,35 +138,30 @@ class Executor:
     def end(self, error: BaseException | None = None) -> None:
         """The program has ended; nothing more will be submitted."""
         self.track.joined = perf_counter()
-        with self._changed:
+        with self._lock:
             self._runner = None
             self._keep(error)
             self._tell()
 
-    def stop(self, error: BaseException) -> None:
-        """Do nothing more of what was said, here and in all branches. What the backend is asked just now goes on."""
+    def cancel(self, error: BaseException) -> None:
+        """Do nothing more of what was said, here and in all branches. What backends are asked ends before this does."""
         for branch in self._family():
-            with branch._changed:
+            with branch._lock:
                 branch._keep(error)
                 branch._steps.clear()
                 branch._tell()
-
-    def abort(self) -> None:
-        """Of a program that was stopped: end what backends are asked, and wait until they have answered."""
         with suppress(BackendError):  # that is gone
             for branch in self._family():
                 # A request may not have arrived yet when it is aborted the first time.
                 while branch._is_asking and branch.backend.abort(branch.transcript):
-                    with branch._changed:
-                        branch._changed.wait_for(lambda: not branch._is_asking, ABORT_SECONDS)  # noqa: B023  # called here
+                    branch._wait(branch._has_answered, ABORT_SECONDS)
 
     # The reader's side.
 
     def sync(self) -> None:
         """Wait until all that was said is done, or has failed."""
         self._take()
-        with self._changed:
-            self._changed.wait_for(partial(self._is_settled, self.is_program()))
+        self._wait(partial(self._is_settled, self.is_program()))
 
     def text(self) -> str:
         self.sync()
@@ -207,12 +196,6 @@ class Executor:
             raise KeyError(name)  # its scope was not closed
         return value
 
-    def call_when(self, call: Call) -> None:
-        """Make a call, in whatever thread."""
-        with self._changed:
-            self._calls.append(call)
-            self._tell()
-
     def has(self, name: str | None) -> bool:
         """Whether a variable is done. Without a name never: who waits for that is woken when all is."""
         return self._heard(name).is_done
@@ -227,7 +210,7 @@ class Executor:
 
         Raises ProgramError when it failed, after what had come was told.
         """
-        with self._changed:
+        with self._lock:
             heard = self._heard(name)
             if len(heard.text) <= told and not heard.is_done:
                 self._raise_failure()
@@ -254,7 +237,7 @@ class Executor:
 
     def _offer(self) -> None:
         """Have a thread execute what is there, unless a reader comes first."""
-        with self._changed:
+        with self._lock:
             self._is_offered = True
             if self._is_called:
                 return
@@ -265,13 +248,13 @@ class Executor:
             self._fail(error, program_line())
 
     def _come(self) -> None:
-        with self._changed:
+        with self._lock:
             self._is_called = False
         self._take()
 
     def _take(self, is_enough: Callable[[], bool] | None = None) -> None:
         """Execute what is on offer. A reader who takes it saves two turns of threads, and leaves when it has enough."""
-        with self._changed:
+        with self._lock:
             if not self._is_offered:
                 return
             self._is_offered = False
@@ -280,7 +263,7 @@ class Executor:
     def _work(self, is_enough: Callable[[], bool] | None = None) -> None:
         """Execute until nothing is left."""
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._steps:
                     self._is_busy = False
                     self._tell()
@@ -302,7 +285,7 @@ class Executor:
         self._offer()
 
     def _fail(self, error: BaseException, line: str) -> None:
-        with self._changed:
+        with self._lock:
             self._keep(error, line)
             self._steps.clear()
             self._is_busy = self._is_offered = False
@@ -317,7 +300,7 @@ class Executor:
         if not isinstance(step.node, _SLOW):
             self._execute(step)
             return
-        with self._changed:
+        with self._lock:
             if self._error is not None:  # it was stopped meanwhile
                 return
             self._is_asking = True
@@ -353,7 +336,7 @@ class Executor:
                 self._scopes[name] = (len(transcript.text), step.value)
             case ir.VarScopeEnd(name=name):
                 start, value = self._scopes.pop(name)
-                with self._changed:
+                with self._lock:
                     value.settle(transcript.text[start:])
                     self._tell()
             case ir.SeparateReasoning(model_type=kind, name=name):
@@ -363,7 +346,7 @@ class Executor:
                 raise TypeError(f"{type(other).__name__} can be traced, but not run")
 
     def _say(self, text: str, value: Value, meta: object = None) -> None:
-        with self._changed:
+        with self._lock:
             self.transcript.text += text
             value.settle(text, meta)
             self._tell()
@@ -375,7 +358,7 @@ class Executor:
         meta: Json | list[Json] = {}
         if self.is_streaming and sampling.n == 1:
             for text, meta in self.backend.generate_stream(transcript, sampling):
-                with self._changed:
+                with self._lock:
                     transcript.text += text
                     value.text += text
                     value.meta = meta
@@ -385,7 +368,7 @@ class Executor:
             ask = self.backend.generate if self.ahead is None else partial(self.ahead.generate, self.backend)
             text, meta = ask(transcript, sampling)
             new = text if isinstance(text, str) else text[0]
-        with self._changed:
+        with self._lock:
             transcript.text += new
             value.settle(_content(node.shape, text, meta), meta, text if isinstance(text, str) else None)
             self._tell()
@@ -394,7 +377,7 @@ class Executor:
         """Keep the thoughts of a variable apart from its answer, which alone stays in the text. Streams told both."""
         value = self.variables[name]
         thoughts, answer = thinking_and_answer(value.text, kind)
-        with self._changed:
+        with self._lock:
             value.has_thoughts = False
             value.settle(answer, value.meta, value.text if self.is_streaming else None)
             self.set_var(f"{name}_reasoning_content", thoughts)
@@ -413,23 +396,39 @@ class Executor:
         """Nothing is being done, and nothing more will be said."""
         return not self._is_busy and (of_program or self._runner is None)
 
+    def _has_answered(self) -> bool:
+        return not self._is_asking
+
+    def is_over(self, is_there: Callable[[], bool], of_program: bool) -> bool:
+        """It is there, or never will be."""
+        return is_there() or self._error is not None or self._is_settled(of_program)
+
     def wait(self, is_there: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
         """Until it is there, or never will be. False when the time was over first."""
-        with self._changed:
-            return self._changed.wait_for(partial(self._is_over, is_there, self.is_program()), timeout_seconds)
+        return self._wait(partial(self.is_over, is_there, self.is_program()), timeout_seconds)
 
-    def _is_over(self, is_there: Callable[[], bool], of_program: bool) -> bool:
-        return is_there() or self._error is not None or self._is_settled(of_program)
+    def _wait(self, is_due: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
+        with self._lock:
+            if is_due():
+                return True
+            came = threading.Event()
+            self._calls.append((is_due, came.set))
+        return came.wait(timeout_seconds)
+
+    def call_when(self, is_due: Callable[[], bool], call: Callable[[], None]) -> None:
+        """Make a call, in whatever thread."""
+        with self._lock:
+            self._calls.append((is_due, call))
+            self._tell()
 
     def _tell(self) -> None:
         """Something has changed. The lock is held."""
-        self._changed.notify_all()
         waiting, self._calls = self._calls, []
-        for call in waiting:
-            if self._is_over(call.is_there, call.of_program):
-                call.make()
+        for is_due, call in waiting:
+            if is_due():
+                call()
             else:
-                self._calls.append(call)
+                self._calls.append((is_due, call))
 
     def _family(self) -> "Iterator[Executor]":
         yield self

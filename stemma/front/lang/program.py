@@ -167,8 +167,7 @@ class SglFunction(Program):
         try:
             state.ret_value = self.called(state, args, arguments)
         except BaseException as error:  # what its branches still ask for, nobody will read
-            executor.stop(error)
-            executor.abort()
+            executor.cancel(error)
             raise
         if global_config.verbosity >= 2:
             sys.stdout.write(state.text() + "\n")
@@ -193,8 +192,7 @@ class SglFunction(Program):
 
         def end() -> None:
             for executor in list(running):
-                executor.stop(CancelledError("the batch was left"))
-                executor.abort()
+                executor.cancel(CancelledError("the batch was left"))
 
         return in_order(one, batch, num_threads, progress_bar, end)
 

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from stemma.front.lang.executor import Call, Executor
+from stemma.front.lang.executor import Executor
 
 _LISTS = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
 
@@ -65,5 +66,5 @@ async def until(branch: Executor, is_there: Callable[[], bool], of_program: bool
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
             loop.call_soon_threadsafe(event.set)
 
-    branch.call_when(Call(is_there, wake, of_program))
+    branch.call_when(partial(branch.is_over, is_there, of_program), wake)
     await event.wait()

@@ -69,7 +69,7 @@ class Glance(Executor):
 
     def _leave(self) -> NoReturn:
         error = StopTracing()
-        self.stop(error)  # a program that catches it says no more
+        self.cancel(error)  # a program that catches it says no more
         raise error
 
 
