@@ -16,11 +16,13 @@ ends are spread evenly, so that most steps of many rows seat somebody.
 """
 
 import gc
+import os
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -87,7 +89,7 @@ class Stopwatch:
         return timed
 
 
-def front(address: str, rows: int, read: Connection) -> None:
+def front(address: str, rows: int, read: Connection, core: int) -> None:
     """The other end, in a process of its own: as many requests as there are rows, each followed by another.
 
     Says through the pipe how many tokens the last step told, when it has asked anew for everybody who ended.
@@ -100,13 +102,14 @@ def front(address: str, rows: int, read: Connection) -> None:
         message: ToEngine = Request(id=f"{asked:032x}", tokens=prompt, sampling=sampling)
         door.sendall(framed(encode(message)))
 
+    os.sched_setaffinity(0, {core})
     numbers, frames = count(), Frames()
     with socket.socket(socket.AF_UNIX) as door:
         door.connect(address)
         door.sendall(framed(b"0"))
         for number in range(rows):  # the first ones differ in length, so that ends are spread
             ask(1 + (number + 1) * OUTPUT // rows)
-        while part := door.recv(1 << 16):
+        while part := received(door):
             for body in frames.cut(part):
                 message = decode_from_engine(body)
                 assert isinstance(message, Chunks)
@@ -116,6 +119,13 @@ def front(address: str, rows: int, read: Connection) -> None:
                     if chunk.finish is not None:
                         ask(OUTPUT)
                 read.send(sum(len(chunk.tokens) for chunk in chunks))
+
+
+def received(door: socket.socket) -> bytes:
+    """Nothing when the engine has ended."""
+    with suppress(ConnectionResetError):
+        return door.recv(1 << 16)
+    return b""
 
 
 class Device:
@@ -166,8 +176,12 @@ def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
     loop = EngineLoop(scheduler, LocalExecutor(Device(folder, rows, cache, watch).step, 1), inbox, outbox, pace, 1)
     spawn = get_context("spawn")
     told, read = spawn.Pipe(duplex=False)
-    reader = spawn.Process(target=front, args=(address, rows, read), daemon=True)
+    cores = sorted(os.sched_getaffinity(0))
+    reader = spawn.Process(target=front, args=(address, rows, read, cores[-1]), daemon=True)
     reader.start()
+    while len(scheduler.queue) < rows:  # all of them, before the front has anything to read: it writes first
+        inbox.drain(wait=True)
+    os.sched_setaffinity(0, cores[:1])  # else the reader may take the core away in the midst of a step
     took: list[dict[str, float]] = []
     gc.collect()
     gc.freeze()  # as the engine's process does
@@ -185,6 +199,7 @@ def steps_us(rows: int, steps: int, folder: Path) -> list[dict[str, float]]:
                 took.append(watch.parts)
     channel.close()
     reader.join()
+    os.sched_setaffinity(0, cores)
     return took
 
 

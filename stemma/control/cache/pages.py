@@ -16,11 +16,13 @@ class PagePool:
         self.free = list(range(pages - 1, -1, -1))
         self._is_free = bytearray(b"\1") * pages
 
-    def take(self, count: int) -> list[int] | None:
-        """All `count` pages, or None. Newest first: a page that was just freed may still be in the CPU's cache."""
-        if count > len(self.free):
-            return None
-        taken = [self.free.pop() for _ in range(count)]
+    def take(self, count: int) -> list[int]:
+        """So many of the free pages. Newest first: a page that was just freed may still be in the CPU's cache."""
+        kept = len(self.free) - count
+        if kept < 0:
+            raise Bug(f"{count} pages are to be taken, and {len(self.free)} are free")
+        taken = self.free[kept:][::-1]
+        del self.free[kept:]
         for page in taken:
             self._is_free[page] = 0
         return taken

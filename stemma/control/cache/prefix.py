@@ -111,24 +111,24 @@ class PrefixCache:
         """Tokens for which the lease could have pages, were it to take all that can be had."""
         return lease.room + self.available * self.page_size
 
-    def make_ready(self, pages: int) -> None:
-        """Evict until so many pages are free, if it can be: one cut is cheaper than one for each page."""
-        short = min(pages - len(self.pool.free), self.evictable)
-        if short > 0:
-            self._evict(short)
+    def widen(self, leases: list[Lease]) -> list[int]:
+        """A page more for each, now its own; for the first ones only, when there are fewer."""
+        count = min(len(leases), self.available)
+        pages = self._take(count)
+        for lease, page in zip(leases, pages, strict=False):
+            lease.pages.append(page)
+            lease.room += self.page_size
+        self.owed -= count
+        return pages
 
     def extend(self, lease: Lease, tokens: int) -> tuple[int, ...] | None:
         """The pages that the lease lacks to hold `tokens` tokens, now its own. None, and none taken: out of pages."""
         if tokens <= lease.room:
             return ()
         missing = ceil_div(tokens - lease.room, self.page_size)
-        if missing > len(self.pool.free):
-            if missing > self.available:
-                return None
-            self._evict(missing - len(self.pool.free))
-        pages = self.pool.take(missing)
-        if pages is None:
-            raise Bug(f"{missing} pages were counted as available and could not be had")
+        if missing > self.available:
+            return None
+        pages = self._take(missing)
         lease.pages.extend(pages)
         lease.room += missing * self.page_size
         self.owed -= missing
@@ -220,7 +220,9 @@ class PrefixCache:
         self.evictor = LeastRecentlyUsed()
         self.tree = RadixTree(self.page_size, self.evictor.offer)
 
-    def _evict(self, pages: int) -> None:
+    def _take(self, count: int) -> list[int]:
+        """So many pages, which are available."""
+        pages = count - len(self.pool.free)
         while pages > 0:
             leaf = self.evictor.next()
             if leaf is None:
@@ -228,6 +230,7 @@ class PrefixCache:
             cut = self.tree.trim(leaf, min(pages, len(leaf.pages)))
             pages -= len(cut)
             self.pool.give_back(cut)
+        return self.pool.take(count)
 
 
 def _pages_above(node: Node) -> "array[int]":

@@ -51,10 +51,9 @@ class Admission:
         if not self._queue or not draft.tokens or not (self._seats.free or self._preemption.by_rank):
             return
         self._promised = None
-        # Decodes publish nothing that was asked; mostly the others are few.
         coming: Coming = {}
-        for each in self._seats.seated:
-            if not each.plain_lands and each.landed < each.held.asked:
+        for each in self._seats.unsteady:  # decodes publish nothing that was asked
+            if each.landed < each.held.asked:
                 self._expect(each, coming)
         passed = 0
         with closing(self._queue.in_order(self._cache)) as line:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from stemma.control.scheduler.sequence import Sequence
+from stemma.control.scheduler.steady import Steady
 from stemma.core.base.numbers import ceil_div
-from stemma.core.types.step import News, Seat, Span, StepPlan, pack_spans
+from stemma.core.types.step import News, Seat, Span, StepPlan, pack_spans, unpack_span
 
 MOST_EXPECTED = 4096  # output tokens beyond these are not expected of anyone
 INITIAL_RATIO = 0.7
@@ -19,30 +20,44 @@ class Draft:
 
     tokens: int
     seats: list[Seat] = field(default_factory=list)
-    spans: list[int] = field(default_factory=list)  # row, start, count, draws of each, one after the other
+    spans: bytes = b""  # packed
     news: dict[int, News] = field(default_factory=dict)
     sequences: list[Sequence] = field(default_factory=list)  # of the spans
+    computed: int = 0  # tokens that it spends
     decodes: int = 0  # the first spans: their sequences lacked nothing but this one position
     is_masked: bool = False  # whether a row samples under a grammar
+
+    def decode(self, steady: Steady, any_bound: bool) -> None:
+        """One position each, of those who decode."""
+        self.sequences, self.spans = steady.sequences.copy(), steady.advance()
+        self.computed = len(self.sequences)
+        self.tokens -= self.computed
+        self.is_masked = any_bound and any(sequence.constraint is not None for sequence in self.sequences)
 
     def add(self, sequence: Sequence, count: int, pages: tuple[int, ...]) -> None:
         """Its next `count` positions, for which it got `pages`."""
         self.tokens -= count
+        self.computed += count
         self.sequences.append(sequence)
         start = sequence.planned
         draws, news = sequence.advance(count, pages)
-        self.spans += sequence.row, start, count, draws
+        self.spans += pack_spans((sequence.row, start, count, draws))
         if news is not None:
             self.news[sequence.row] = news
         self.is_masked |= bool(draws) and sequence.constraint is not None
 
     def span(self, at: int) -> Span:
-        return Span(*self.spans[4 * at : 4 * at + 4])
+        return unpack_span(self.spans, at)
+
+    @property
+    def draws(self) -> memoryview:
+        """Of each span."""
+        return memoryview(self.spans).cast("q")[3::4]
 
     @property
     def chunk_tokens(self) -> int:
         """What it computes beside its decodes."""
-        return sum(self.spans[4 * self.decodes + 2 :: 4])
+        return self.computed - self.decodes
 
     @property
     def is_mixed(self) -> bool:
@@ -52,8 +67,8 @@ class Draft:
         """None when nobody computes."""
         if not self.sequences:
             return None
-        spans = pack_spans(self.spans)
-        return StepPlan(step=step, seats=tuple(self.seats), spans=spans, news=self.news, is_masked=self.is_masked)
+        seats, spans, news = tuple(self.seats), self.spans, self.news
+        return StepPlan(step=step, seats=seats, spans=spans, news=news, is_masked=self.is_masked)
 
 
 class TokenRatio:
@@ -82,7 +97,8 @@ class TokenRatio:
 
     def expected_pages(self, sequence: Sequence) -> int:
         """Of its whole life. In full for whom the guess failed twice, and who will not stop by itself."""
-        more = sequence.end - sequence.known
+        known = len(sequence.tokens)
+        more = sequence.end - known
         if sequence.retractions < 2 and not sequence.request.sampling.ignore_eos:
             more = int(self.value * min(more, MOST_EXPECTED)) + 1
-        return ceil_div(min(sequence.known + more, sequence.end), self.page_size)
+        return ceil_div(min(known + more, sequence.end), self.page_size)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import count
 
 from stemma.control.cache.prefix import PrefixCache
 from stemma.control.scheduler.budget import Draft
@@ -48,15 +49,13 @@ class Ledger:
         if len(tokens) != len(sequences):
             raise Bug(f"step {result.step} planned {len(sequences)} rows, and {len(tokens)} came back")
         chunks, ids, plain = [], [], []
-        for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+        for at, sequence, token in zip(count(), sequences, tokens, strict=False):
             if (
-                sequence.landed < sequence.plain_lands
+                sequence.place >= 0  # it is steady
                 and token != NO_TOKEN
                 and token not in sequence.stop_ids
                 and (sequence.constraint is None or sequence.constraint.goes_on(token, sequence.output_len))
             ):
-                sequence.flying -= 1
-                sequence.landed += 1
                 sequence.tokens.append(token)  # its pages are published when it ends, all at once
                 ids.append(sequence.id)
                 plain.append(token)
@@ -71,7 +70,7 @@ class Ledger:
         ended = State.ENDED  # looked up once
         return [
             Draw(sequence.row, constraint, sequence.output_len >= sequence.request.sampling.min_new_tokens)
-            for sequence, draws in zip(draft.sequences, draft.spans[3::4], strict=True)
+            for sequence, draws in zip(draft.sequences, draft.draws, strict=True)
             if (constraint := sequence.constraint) is not None
             and draws
             and not sequence.vain
@@ -86,6 +85,8 @@ class Ledger:
     def _look(self, sequence: Sequence, span: Span, token: int, findings: Mapping[int, Findings]) -> TokenChunk | None:
         """At a row of a step that has landed."""
         chunk = None
+        if sequence.place >= 0:
+            self._seats.steady.leave(sequence)
         sequence.flying -= 1
         if sequence.vain:
             sequence.vain -= 1
@@ -109,7 +110,6 @@ class Ledger:
             lease = sequence.held
             if sequence.landed >= lease.border:
                 self._cache.publish(lease, sequence.tokens, sequence.landed)
-            sequence.rest()
         if not sequence.has_spoken:
             prompt_logprobs = sequence.first_logprobs() + prompt_logprobs
         if not told and not prompt_logprobs and finish is None:
@@ -119,6 +119,8 @@ class Ledger:
             sequence.has_spoken = True
         if finish is not None:
             self.close(sequence)
+        elif sequence.is_steady(len(self.flights)):
+            self._seats.steady.join(sequence)
         return TokenChunk(
             id=sequence.request.id,
             tokens=told,

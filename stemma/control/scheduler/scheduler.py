@@ -135,7 +135,7 @@ class Scheduler:
     @property
     def can_plan(self) -> bool:
         """Whether `plan` may yield something before another result lands."""
-        if self.queue or any(sequence.ahead for sequence in self.seats.seated):
+        if self.queue or self.seats.steady.sequences or any(sequence.ahead for sequence in self.seats.unsteady):
             return True
         return self.parking is not None and bool(self.parking.ready())
 
@@ -165,6 +165,7 @@ class Scheduler:
         """Raise Bug when an invariant is broken. Not for the hot path: it walks everything."""
         self.cache.check()
         self.seats.check()
+        self.seats.steady.check(len(self.ledger.flights))
         placed = [*self.queue, *self.seats.seated, *self.seats.leaving.values()]
         if len(self.cache.leases) != len(placed) - len(self.queue):
             raise Bug(f"{len(self.cache.leases)} leases belong to {len(placed) - len(self.queue)} sequences")

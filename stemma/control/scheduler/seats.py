@@ -5,6 +5,7 @@ from bisect import insort
 from stemma.control.cache.prefix import Lease, PrefixCache, Shared
 from stemma.control.scheduler.queue import Queue
 from stemma.control.scheduler.sequence import Sequence, State
+from stemma.control.scheduler.steady import Steady
 from stemma.core.base.errors import Bug
 from stemma.core.types.step import NO_PAGE
 
@@ -20,10 +21,16 @@ class Seats:
         self.rows = rows
         self.free = list(range(rows - 1, -1, -1))
         self.seated: list[Sequence] = []
+        self.steady = Steady()  # of those
         self.bound = 0  # of those, under a grammar
         self.leaving: dict[int, Sequence] = {}  # by row: yielded or ended, with steps still flying
         self._cache = cache
         self._queue = queue
+
+    @property
+    def unsteady(self) -> list[Sequence]:
+        """Who is seated and wants a look at every step."""
+        return [sequence for sequence in self.seated if sequence.place < 0]
 
     def sit(self, sequence: Sequence, lease: Lease, shared: Shared) -> None:
         sequence.row = self.free.pop()
@@ -41,11 +48,12 @@ class Seats:
         if sequence.row < 0:
             self._queue.remove(sequence)
         elif sequence.state is State.SEATED:
+            if sequence.place >= 0:
+                self.steady.leave(sequence)
             self.seated.remove(sequence)
             self.bound -= sequence.constraint is not None
             self.leaving[sequence.row] = sequence
         sequence.state = state
-        sequence.plain_plans = sequence.plain_lands = 0
         if sequence.row >= 0 and sequence.flying == 0:
             self.depart(sequence)
 

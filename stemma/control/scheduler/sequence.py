@@ -58,9 +58,8 @@ class Sequence:
     is_rewritten: bool = False  # the device has yet to be told the tokens from `planned` on
     unsaid: int = 0  # tokens at the end that were given before any was drawn: they are said with the first that is
     vain: int = 0  # launched steps not yet absorbed that computed what is no longer so
-    # Decodes need no second look: to be planned while `planned`, to be landed while `landed`, stay below these.
-    plain_plans: int = 0
-    plain_lands: int = 0
+    place: int = -1  # among the steady, where `planned`, `landed` and `flying` stand still
+    due: int = 0  # the step of the steady that wants a look at it
 
     def __post_init__(self) -> None:
         self.id = self.request.id
@@ -122,7 +121,6 @@ class Sequence:
         if self.is_rewritten:
             given, self.is_rewritten = pack(self.tokens[start:]), False
         self.flying += 1
-        self.plain_plans = min(self.held.room, self.limit - 1) if draws else 0
         has_news = pages or given or score_from >= 0
         return draws, News(pages, given, score_from) if has_news else None
 
@@ -160,11 +158,17 @@ class Sequence:
         drawn = logprobs[0] if logprobs else None
         return finish, tuple(told), tuple(constraint.logprobs(told, first, drawn, spec)) if spec is not None else ()
 
-    def rest(self) -> None:
-        """Something of it has landed: what may follow without a look, if its grammar goes on."""
-        is_plain = self.request.logprobs is None and self.state is State.SEATED and not self.vain
-        decodes = self.has_spoken and self.landed + 1 == len(self.tokens)
-        self.plain_lands = self.end - 1 if is_plain and decodes else 0
+    def is_steady(self, flying: int) -> bool:
+        """Whether it decodes, in each of the steps that fly, and will go on."""
+        return (
+            self.landed + 1 == len(self.tokens)
+            and self.planned - self.landed == self.flying == flying
+            and self.planned < self.end - 1
+            and self.state is State.SEATED
+            and self.request.logprobs is None
+            and not self.vain
+            and not self.is_rewritten
+        )
 
     def begin_answer(self) -> None:
         """Before it is first seated: what its grammar forces at once needs no step of its own."""
@@ -176,7 +180,7 @@ class Sequence:
     def _rewrite(self) -> None:
         """The tokens after the landed ones are others than the device knows. What flies was computed in vain."""
         self.planned, self.given = self.landed, len(self.tokens)
-        self.is_rewritten, self.vain, self.plain_plans = True, self.flying, 0
+        self.is_rewritten, self.vain = True, self.flying
 
     def first_logprobs(self) -> tuple[Logprob, ...]:
         """What the device cannot say of a prompt: its first token follows nothing."""

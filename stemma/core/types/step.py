@@ -100,6 +100,10 @@ def pack_spans(words: Iterable[int]) -> bytes:
     return struct.pack(f"{len(words)}q", *words)  # half the time that an array takes to be filled
 
 
+def unpack_span(packed: bytes, at: int) -> Span:
+    return Span._make(struct.unpack_from("4q", packed, SPAN_BYTES * at))
+
+
 def unpack_spans(packed: bytes) -> Iterator[Span]:
     words = iter(memoryview(packed).cast("q"))
     return map(Span._make, zip(words, words, words, words, strict=True))

@@ -143,6 +143,18 @@ class Walk:
         assert after.items() <= before.items()
         self.model = after
 
+    def widen(self) -> None:
+        few = self.random.sample(self.holders, min(3, len(self.holders)))
+        few = [holder for holder in few if len(holder.lease.pages) < holder.lease.most]
+        before, free, available = findable(self.cache), len(self.cache.pool.free), self.cache.available
+        pages = self.cache.widen([holder.lease for holder in few])
+        assert len(pages) == min(len(few), available)
+        assert pages == [holder.lease.pages[-1] for holder in few[: len(pages)]]
+        self.model = findable(self.cache)
+        gone = [prefix for prefix in before if prefix not in self.model]
+        assert len(gone) == max(0, len(pages) - free)
+        self.check_gone(gone)
+
     def publish(self) -> None:
         if not self.holders:
             return
@@ -192,7 +204,7 @@ class Walk:
 
     def step(self) -> None:
         self.cache.tick()
-        self.random.choice([self.come, self.extend, self.extend, self.publish, self.go])()
+        self.random.choice([self.come, self.extend, self.extend, self.widen, self.publish, self.go])()
         self.random.shuffle(self.cache.pool.free)
         self.cache.check()
         assert findable(self.cache) == self.model
@@ -309,7 +321,7 @@ def test_a_copy_counts_as_a_use() -> None:
     lease, shared = lease_inside(cache, array("i", [1, 1, 5]))
     assert shared.tokens == 2
     cache.release(lease, array("i", [1, 1, 5]), 0)
-    cache.make_ready(3)
+    lease_of(cache, array("i", [9] * 12))
     assert cache.match(array("i", [1] * 4), "", 4).tokens == 4
 
 
@@ -372,16 +384,16 @@ def test_without_the_tree_nothing_is_found() -> None:
     assert len(cache.pool.free) == 8
 
 
-def test_pages_are_made_ready_as_far_as_they_can_be() -> None:
+def test_leases_widen_as_far_as_there_are_pages() -> None:
     cache, tokens = cache_of(pages=4), array("i", range(8))
-    cache.release(lease_of(cache, tokens), tokens, 8)
-    cache.make_ready(2)
-    assert len(cache.pool.free) == 2 and cache.match(tokens, "", 8).tokens == 4
-    cache.make_ready(1)
-    assert len(cache.pool.free) == 2
-    lease_of(cache, tokens[:4])
-    cache.make_ready(9)  # two are leased now
-    assert len(cache.pool.free) == 2 and cache.match(tokens, "", 8).tokens == 4
+    leases = [cache.acquire(cache.match(tokens, "", 0), "", 1, 4) for _ in range(3)]
+    cache.release(lease_of(cache, tokens[:6]), tokens, 6)
+    pages = cache.widen(leases[:2])
+    assert [lease.pages.tolist() for lease in leases] == [pages[:1], pages[1:], []]
+    assert [lease.room for lease in leases] == [2, 2, 0] and cache.match(tokens, "", 8).tokens == 4
+    assert len(cache.widen(leases[1:])) == 2 and cache.match(tokens, "", 8).tokens == 0
+    assert [len(lease.pages) for lease in leases] == [1, 2, 1]
+    assert cache.widen(leases[:1]) == [] and cache.available == 0
     cache.check()
 
 
