@@ -23,7 +23,7 @@ ROOMS = {
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1080),
     "front/dialect": Room((*NOUNS, "front/service"), 960),
     "front/server": Room((*NOUNS, "core/wire", "front/text", "front/service", "front/dialect"), 2400),
-    "front/lang": Room((*NOUNS, "front/text"), 3525),
+    "front/lang": Room((*NOUNS, "front/text"), 3535),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
     "control/grammar": Room(NOUNS, 1960),

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from stemma.front.lang.backends.backend import BaseBackend
 from stemma.front.lang.batch import at_once
 from stemma.front.lang.executor import Executor
-from stemma.front.lang.program import MIN_PREFIX_CHARACTERS, Batch, Program, backend_of, shares_prefix
+from stemma.front.lang.program import Batch, Program, backend_of
 from stemma.front.lang.reading import read_along, until
 from stemma.front.lang.sampling import Sampling, split
 from stemma.front.lang.state import Branches, JoinMode, ProgramState, ProgramStateGroup, Speaker
@@ -122,8 +122,7 @@ class AsyncFunction(Program):
     async def _batch(
         self, batch: Batch, backend: BaseBackend, sampling: Sampling, num_threads: int | str, progress_bar: bool
     ) -> AsyncIterator[ProgramState]:
-        if shares_prefix(batch):
-            await self._cached(backend, MIN_PREFIX_CHARACTERS)
+        await self._shared(batch, backend)
 
         async def one(arguments: Mapping[str, Any]) -> ProgramState:
             return await self._to_its_end(self.executor(backend, sampling, False), (), arguments)

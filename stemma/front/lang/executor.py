@@ -28,6 +28,8 @@ _SLOW = (ir.Gen, ir.Select, ir.CommitLazy)  # these wait for a backend
 
 ABORT_SECONDS = 0.05  # between two requests to end another
 
+Call = tuple[Callable[[], bool], Callable[[], None]]  # when to make it, and what
+
 log = logging.getLogger("language")
 
 
@@ -82,9 +84,7 @@ class Executor:
     _runner: int | None = field(default=None, init=False)  # thread of the program itself, if not the reader's
     _rewritten: tuple[str, int] = field(default=("", 0), init=False)  # what was told; so much of the text it is now
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
-    _calls: "list[tuple[Callable[[], bool], Callable[[], None]]]" = field(
-        default_factory=list, init=False
-    )  # when, what
+    _calls: list[Call] = field(default_factory=list, init=False)
     _branches: "list[Executor]" = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:

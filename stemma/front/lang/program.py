@@ -129,6 +129,10 @@ class Program:
         if len(prefix := glance.transcript.text) > characters:
             await self._computed(backend, prefix)
 
+    async def _shared(self, batch: Batch, backend: BaseBackend) -> None:
+        if len(batch) > 1 and global_config.enable_precache_with_tracing:
+            await self._cached(backend, MIN_PREFIX_CHARACTERS)
+
     async def _recorded(self, executor: Executor, given: Mapping[str, Any]) -> Any:
         """What the function returns where nobody is asked; what was not given is an Argument."""
         arguments = {**{name: Argument(name) for name in self.arg_names}, **given}
@@ -175,8 +179,7 @@ class SglFunction(Program):
     def _batch(
         self, batch: Batch, backend: BaseBackend, sampling: Sampling, num_threads: int | str, progress_bar: bool
     ) -> Iterator[ProgramState]:
-        if shares_prefix(batch):
-            self._given(self._cached(backend, MIN_PREFIX_CHARACTERS))
+        self._given(self._shared(batch, backend))
         running: list[Executor] = []
 
         def one(arguments: Mapping[str, Any]) -> ProgramState:
@@ -227,11 +230,6 @@ def _begin(executor: Executor, program: Callable[[], None]) -> None:
 
     threading.Thread(target=copy_context().run, args=(aside,), daemon=True).start()
     begun.wait()  # from now on readers know that there is more to come
-
-
-def shares_prefix(batch: Sequence[object]) -> bool:
-    """Whether to look for a text that the runs of a batch begin with."""
-    return len(batch) > 1 and global_config.enable_precache_with_tracing
 
 
 def backend_of(given: object) -> BaseBackend:

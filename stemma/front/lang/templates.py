@@ -47,6 +47,9 @@ _LLAMA_3 = _turns("<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>")
 _LLAMA_4 = _turns("<|header_start|>{}<|header_end|>\n\n", "<|eot|>")
 _COMMAND = "<|START_OF_TURN_TOKEN|><|{}_TOKEN|>"
 _COMMAND_END = "<|END_OF_TURN_TOKEN|>"
+_DEEPSEEK_END = "<｜end▁of▁sentence｜>"
+_JANUS = _three(("", "\n\n"), ("<|User|>: ", "\n\n"), ("<|Assistant|>:", _DEEPSEEK_END))
+_MINICPM_IMAGE = "(<image>./</image>)"
 _KIND = "You are a helpful assistant."
 _VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -54,8 +57,8 @@ _VICUNA = (
 )
 
 _ALL = (  # a path is matched from the top
-    ChatTemplate("deepseek-v3", _three(("", ""), ("<｜User｜>", ""), ("<｜Assistant｜>", "<｜end▁of▁sentence｜>")),
-                 stop_str=("<｜end▁of▁sentence｜>",), pattern=r"deepseek-(v3|r1)(?!.*base)"),
+    ChatTemplate("deepseek-v3", _three(("", ""), ("<｜User｜>", ""), ("<｜Assistant｜>", _DEEPSEEK_END)),
+                 stop_str=(_DEEPSEEK_END,), pattern=r"deepseek-(v3|r1)(?!.*base)"),
     ChatTemplate("vicuna_v1.1", _three(("", " "), ("USER:", " "), ("ASSISTANT:", "</s>")),
                  _VICUNA, pattern=r"vicuna|llava-v1\.5|llava-next-video-7b"),
     ChatTemplate("llama-2-chat",
@@ -66,6 +69,14 @@ _ALL = (  # a path is matched from the top
                  pattern=r"(mistral|mixtral).*instruct|pixtral"),
     ChatTemplate("llama-3-instruct", _LLAMA_3, stop_str=("<|eot_id|>",), pattern=r"llama-3.*instruct"),
     ChatTemplate("llama-4", _LLAMA_4, stop_str=("<|eot|>",), pattern=r"llama-4.*instruct", image_token="<|image|>"),
+    ChatTemplate("minicpmv", _IM, None, ("<|im_end|>", "<|endoftext|>"), r"minicpm-?v", image_token=_MINICPM_IMAGE),
+    ChatTemplate("minicpmo", _IM, None, ("<|im_end|>", "<|endoftext|>"), r"minicpm-?o", image_token=_MINICPM_IMAGE),
+    ChatTemplate("janus-pro", _JANUS, None, (_DEEPSEEK_END,), r"janus-pro", image_token="<image_placeholder>\n"),
+    ChatTemplate("janus", _JANUS, None, (_DEEPSEEK_END,), r"janus", image_token="<image_placeholder>\n"),
+    ChatTemplate("glm-4v", _turns("<|{}|>\n", ""), None, ("<|user|>", "<|endoftext|>"), r"glm-4(\.\d+)?v",
+                 image_token="<|begin_of_image|><|image|><|end_of_image|>"),
+    ChatTemplate("gemma-4-it", _three(*((f"<|turn>{role}\n", "<turn|>\n") for role in ("system", "user", "model"))),
+                 None, ("<turn|>",), r"gemma-4.*it", image_token="<|image|>"),
     ChatTemplate("qwen2-vl", _IM, _KIND, ("<|im_end|>",), r"qwen.*vl",
                  image_token="<|vision_start|><|image_pad|><|vision_end|>"),
     ChatTemplate("chatml-llava", _IM, _KIND, ("<|im_end|>",), r"llava.*(34b|qwen2)", image_token="<image>\n"),

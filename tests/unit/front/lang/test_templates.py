@@ -17,6 +17,12 @@ MODELS = {
     "OpenGVLab/InternVL2_5-8B": "internvl-2-5",
     "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistral",
     "google/gemma-2-9b-it": "gemma-it",
+    "google/gemma-4-31B-it": "gemma-4-it",
+    "openbmb/MiniCPM-V-2_6": "minicpmv",
+    "openbmb/MiniCPM-o-2_6": "minicpmo",
+    "deepseek-ai/Janus-Pro-7B": "janus-pro",
+    "deepseek-ai/Janus-1.3B": "janus",
+    "THUDM/GLM-4.1V-9B-Thinking": "glm-4v",
     "deepseek-ai/DeepSeek-V3-0324": "deepseek-v3",
     "01-ai/Yi-1.5-9B-Chat": "yi-1.5",
     "01-ai/Yi-34B-Chat": "chatml",
@@ -25,10 +31,29 @@ MODELS = {
     "gpt2": "default",
 }
 
+SEEN = {  # `Hi`, an image, and where the answer begins
+    "gemma-4-it": "<|turn>system\nBe kind.<turn|>\n<|turn>user\nHi<|image|><turn|>\n<|turn>model\n",
+    "glm-4v": "<|system|>\nBe kind.<|user|>\nHi<|begin_of_image|><|image|><|end_of_image|><|assistant|>\n",
+    "janus-pro": "Be kind.\n\n<|User|>: Hi<image_placeholder>\n\n\n<|Assistant|>:",
+    "minicpmv": "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi(<image>./</image>)<|im_end|>\n"
+    "<|im_start|>assistant\n",
+}
+
 
 @pytest.mark.parametrize("path", MODELS)
 def test_a_model_is_known_by_its_path(path: str) -> None:
     assert template_of(path).name == MODELS[path]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_models_that_see_are_written_as_their_makers_say(name: str) -> None:
+    transcript = Transcript(template_named(name))
+    for role, text in (("system", "Be kind."), ("user", "Hi" + transcript.template.image_token)):
+        transcript.begin(role)
+        transcript.text += text
+        transcript.end(role)
+    transcript.begin("assistant")
+    assert transcript.text == SEEN[name]
 
 
 def test_a_name_that_there_is_not() -> None:
