@@ -26,9 +26,10 @@ from stemma.core.config.flags import Parser
 from stemma.core.config.model import ModelSpec, matrix_shapes
 from stemma.core.config.quant import Format
 from stemma.device.ops.matrix import Matrix, empty_matrix
+from stemma.device.ops.triton.launch import is_hopper
 from stemma.device.ops.triton.linear import product
 from stemma.device.ops.triton.quantised import lay
-from stemma.device.ops.triton.rules import DEPTH, SHAPES, Rule, Shape, chunk_of, key_of, table_of
+from stemma.device.ops.triton.rules import BULK, DEPTH, SHAPES, WIDE_BULK, Rule, Shape, chunk_of, key_of, table_of
 
 CHUNKS = (1, 2, 3, 4, 6, 8)  # of a weight
 CANDIDATES: tuple[tuple[Shape, ...], ...] = (  # for each number of rows; the first is that of reckoning
@@ -43,6 +44,7 @@ CANDIDATES: tuple[tuple[Shape, ...], ...] = (  # for each number of rows; the fi
         Shape(256, 128, 64, 8, 3),
     ),
 )
+BULKS = (BULK, WIDE_BULK, Shape(128, 128, 64, 8, 3, True), Shape(256, 128, 64, 8, 3, True))  # of many rows on Hopper
 MANY = 4096  # rows of those who are many
 LIBRARY = (64, 128, 256, 512, 1024, 2048, 4096)  # rows with which torch's own is timed
 NEVER = 1 << 30  # rows
@@ -83,12 +85,17 @@ def _rule(stage: Stage, laid: Laid, outputs: int, inputs: int) -> Rule:
     first = chunk_of(inputs, outputs)
     chunks = dict.fromkeys((first, *(round_up(ceil_div(inputs, count), DEPTH) for count in CHUNKS)))
     chunk = min(chunks, key=lambda chunk: _seconds(stage, laid, 1, Rule(chunk)))
-    shapes, told = [], {}
-    for candidates in CANDIDATES:
+    shapes, told, before = list[Shape](), dict[int, dict[str, float]](), math.inf
+    for candidates in (*CANDIDATES, BULKS) if format == "plain" and is_hopper(laid[0][1].device) else CANDIDATES:
         rows = stage.pick(candidates[0].rows if candidates[0].rows < 128 else MANY, 3)
         seconds = {shape: _seconds(stage, laid, rows, Rule(chunk, (shape,))) for shape in candidates}
-        shapes.append(min(candidates, key=lambda shape: seconds[shape]))
-        told[rows] = {str(tuple(shape)): round(found * 1e6, 2) for shape, found in seconds.items() if found < math.inf}
+        best = min(candidates, key=lambda shape: seconds[shape])
+        if not best.is_bulk or seconds[best] < before:
+            shapes.append(best)
+        before = seconds[best]
+        told.setdefault(rows, {}).update(
+            {str(tuple(shape)): round(found * 1e6, 2) for shape, found in seconds.items() if found < math.inf}
+        )
     rule = Rule(chunk, tuple(shapes), NEVER)
     if format == "plain":
         rule = msgspec.structs.replace(rule, library_rows=_library_rows(stage, laid, rule))

@@ -51,22 +51,22 @@ def config_of(folder: Path, body: Body, depth: int = 1, has_graphs: bool = True)
 def test_an_engine_says_the_same_at_every_depth(folder: Path) -> None:
     """Prompts in chunks, decodes beside them, draws of every kind, a prefix found, rows that come and go."""
     wishes = [
-        SamplingParams(max_new_tokens=6, temperature=0.0, ignore_eos=True, sampling_seed=0),
-        SamplingParams(max_new_tokens=5, temperature=0.9, top_p=0.8, ignore_eos=True, sampling_seed=3),
-        SamplingParams(max_new_tokens=4, top_k=5, frequency_penalty=0.5, ignore_eos=True, sampling_seed=4),
+        SamplingParams(max_new_tokens=5, temperature=0.0, ignore_eos=True, sampling_seed=0),
+        SamplingParams(max_new_tokens=4, temperature=0.9, top_p=0.8, ignore_eos=True, sampling_seed=3),
+        SamplingParams(max_new_tokens=3, top_k=5, frequency_penalty=0.5, ignore_eos=True, sampling_seed=4),
         SamplingParams(max_new_tokens=3, min_new_tokens=2, logit_bias={7: 3.0}, sampling_seed=5),
-        SamplingParams(max_new_tokens=4, temperature=0.0, repetition_penalty=1.3, ignore_eos=True, sampling_seed=0),
+        SamplingParams(max_new_tokens=3, temperature=0.0, repetition_penalty=1.3, ignore_eos=True, sampling_seed=0),
     ]
     asked = [
-        request(str(number), [(7 * number + at) % 250 for at in range(20 if number != 1 else 33)], wish)
+        request(str(number), [(7 * number + at) % 250 for at in range(17 if number != 1 else 27)], wish)
         for number, wish in enumerate(wishes)
     ]
     expected = said(DrivenEngine(config_of(folder, BODIES[0])), asked)
     for depth in (1, 2):
         engine = DrivenEngine(config_of(folder, TRITON, depth))
         assert said(engine, asked) == expected
-        again = request("again", [at % 250 for at in range(20)], wishes[0])
-        assert said(engine, [again])["again"].tokens == expected["0"].tokens
+    again = request("again", [at % 250 for at in range(17)], wishes[0])
+    assert said(engine, [again])["again"].tokens == expected["0"].tokens
 
 
 def said(engine: DrivenEngine, asked: Sequence[Request]) -> dict[str, Outcome]:
@@ -91,7 +91,7 @@ def test_steps_are_replayed_from_fixed_memory(folder: Path) -> None:
     assert set(ours.captured) == {("forward", 4, 4), ("draw", 4, 4), ("forward", 1, 1), ("draw", 1, 1)}
     assert platform.replays == 3 + 2 + 1  # one capture behind a step; prompts were the first use of their draws
     plain = AcceleratedWorker(config_of(folder, TRITON, has_graphs=False))
-    assert [plain.step(plan).tokens for plan in plans[:5]] == [ours.step(plan).tokens for plan in plans[:5]]
+    assert [plain.step(plan).tokens for plan in plans[:3]] == [ours.step(plan).tokens for plan in plans[:3]]
     assert not plain.captured
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stemma.device.attention.triton import Geometry, TritonAttention, TritonPlan
+from stemma.device.attention.triton import Geometry, TritonAttention, TritonPlan, geometry_of
 from stemma.device.kv.pool import KVPool
 from tests.bodies import Body
 from tests.conformance import test_attention as suite
@@ -18,7 +18,7 @@ from tests.spans import Span, together
 BODY = Body("reference", "triton")
 SMALL = Geometry(block=16, least_split=16, splits_per_octave=2, programs=3, states=1 << 13, tiles_at_once=4)
 WHOLE = replace(SMALL, programs=1, states=0)
-SPREAD = replace(SMALL, programs=9)
+SPREAD = replace(SMALL, programs=9, wide_tile=128)
 DTYPES = [torch.float32, torch.bfloat16]
 
 Found = list[list[Tensor]]  # by layer and text
@@ -59,11 +59,10 @@ def test_answers_are_those_of_a_float64_softmax(run: Run, heads: tuple[int, int]
             torch.testing.assert_close(found[layer][at], text.expected(window).float(), atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_query_has_the_same_bits_in_any_company(run: Run, dtype: torch.dtype) -> None:
-    """Alone or in a crowd, at once or in chunks, cut into splits or not, on pages of any size."""
+def test_a_query_has_the_same_bits_in_any_company(run: Run) -> None:
+    """Alone or in a crowd, at once or in chunks, in tiles of any size, cut into splits or not, on pages of any size."""
     lengths, windows = (60, 21, 1), (0, 37)
-    texts = [Text(spec_of(3, 1, windows), length, seed, dtype) for seed, length in enumerate(lengths)]
+    texts = [Text(spec_of(3, 1, windows), length, seed, torch.bfloat16) for seed, length in enumerate(lengths)]
     alone = [run(WHOLE, windows, [text], [[(0, len(text.q))]]) for text in texts]
     for geometry, page_size in ((SMALL, 7), (SPREAD, 64)):
         steps = list(mixed_steps(lengths, torch.Generator().manual_seed(page_size)))
@@ -105,6 +104,15 @@ def test_shared_pages_change_no_bits(states: int, fits: bool) -> None:
     assert plan.works[0].counts[0] == alone_tiles + (2 if fits else 0)
     assert not plan.arrived_TN.any()
     assert torch.equal(found, answer(WHOLE)[0])
+
+
+def test_rows_of_many_queries_have_wide_tiles() -> None:
+    backend = TritonAttention(spec_of(4, 1, (0,)), KVPool(spec_of(4, 1, (0,)), 4, 16, torch.bfloat16), "triton", SPREAD)
+    pages_RP = torch.zeros(2, 4, dtype=torch.int32)
+    for tokens, tile, programs in ((2, 64, 9), (32, 64, 9), (33, 128, 4)):
+        plan = backend.static_plan(2, tokens, pages_RP)
+        assert (plan.tile, len(plan.works[0].programs_X4)) == (tile, programs)
+    assert [geometry_of(128, torch.bfloat16, torch.device(name)).wide_tile for name in ("meta", "cpu")] == [128, 0]
 
 
 def test_answers_in_16_bits_are_near(run: Run) -> None:

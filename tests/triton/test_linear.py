@@ -1,10 +1,14 @@
 """Matrix products in Triton: one order of summation for any number of rows."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from stemma.device.ops.triton import linear, rules
+from stemma.device.ops.triton.bulk import bulk_product
+from stemma.device.ops.triton.rules import Rule, Shape
 from tests.matrices import laid
 from tests.triton.rows import DTYPES, REFERENCE, TRITON, assert_near, random
 
@@ -62,6 +66,45 @@ def test_gated_outputs_have_the_bits_of_the_two_ops(dtype: torch.dtype, inputs: 
     for rows in (1, 20):
         found = TRITON.gated_linear(x[:rows], matrix, bias, activation)
         assert torch.equal(found, TRITON.gated(TRITON.linear(x[:rows], matrix, bias), activation))
+
+
+@pytest.mark.parametrize("chunk", [128, 640])
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_blocks_that_are_copied_in_bulk_give_the_same_bits(
+    chunk: int, activation: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without chunks; rows, outputs and inputs end within a block. Rows that no copy can read stay out."""
+    copied = list[int]()
+
+    def counted(out: Tensor, x: Tensor, *given: Any) -> None:
+        copied.append(len(x))
+        bulk_product(out, x, *given)
+
+    monkeypatch.setattr(linear, "_is_apart", lambda chunks, tiles: False)
+    monkeypatch.setattr(linear, "bulk_product", counted)
+    few, bulk = Shape(16, 64, 128, 4, 2), Shape(32, 64, 64, 4, 2, is_bulk=True)
+    x, bias = random(70, 520, dtype=torch.bfloat16), random(150, dtype=torch.bfloat16)
+    matrix = laid(random(150, 520, dtype=torch.bfloat16, seed=1))
+
+    def computed(x: Tensor, *shapes: Shape) -> Tensor:
+        out = x.new_empty(len(x), 150 if activation is None else 75)
+        return linear.product(out, x, matrix, bias, activation, Rule(chunk, shapes))
+
+    expected = computed(x, few)
+    assert torch.equal(computed(x, few, bulk), expected)
+    assert torch.equal(computed(torch.cat([x, x[:, :1]], 1)[:, :520], few, bulk), expected)
+    assert torch.equal(computed(x[:9], few, bulk), expected[:9])
+    assert copied == [70]
+
+
+def test_many_rows_are_copied_in_bulk_on_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("meta")
+    in_chunks, at_once = (rules.reckoned(device, "plain", outputs, 4096) for outputs in (4096, 24576))
+    assert in_chunks.shape(129) == rules.BULK and at_once.shape(129) == rules.WIDE_BULK
+    assert in_chunks.shape(129, is_bulk=False) == in_chunks.shape(128) == rules.SHAPES[-1]
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert not rules.reckoned(device, "plain", 4096, 4096).shape(8192).is_bulk
+    assert not rules.reckoned(torch.device("cpu"), "plain", 4096, 4096).shape(8192).is_bulk
 
 
 def strided(x: Tensor) -> Tensor:

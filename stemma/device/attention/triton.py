@@ -2,9 +2,10 @@
 
 Bits. A query's answer depends on its own keys and values, on the types and on the shape of the model; on nothing
 else: not on its neighbours in the step, on the cut of its row into steps, on page numbers, on how many programs there
-are, nor on which of them looked at what, or for how many rows at once. All steps run the same compiled kernel with the
-same tile, blocks and splits (ops/triton/attention.py). Between one GPU model, or one release of Triton, and another,
-bits may differ.
+are, nor on which of them looked at what, or for how many rows at once. All steps have the same blocks and splits
+(ops/triton/attention.py), and rows of a tile the same instructions: a tile of Hopper's warp group, or of two that do
+as it does, where rows have so many queries that keys are better read for twice as many. Between one GPU model, or one
+release of Triton, and another, bits may differ.
 
 A plan's inputs are tensors at fixed addresses. Whoever captures a graph takes `static_plan`, fills its inputs before
 every replay, and captures `lay_out` ahead of the first layer.
@@ -30,7 +31,7 @@ from stemma.device.ops.triton.attention import attend
 from stemma.device.ops.triton.attention_plan import find_shared, lay_out
 from stemma.device.ops.triton.heads import norm_rotate, norm_rotate_write
 from stemma.device.ops.triton.kv import write
-from stemma.device.ops.triton.launch import early
+from stemma.device.ops.triton.launch import early, is_hopper
 
 LOG2_E = 1 / math.log(2)
 
@@ -44,7 +45,8 @@ class Geometry:
     least_split: int = 128  # keys, a multiple of blocks
     splits_per_octave: int = 16  # where a sixteenth of a power of two is longer, a split is as long as that
     # ---
-    programs: int = 0  # 0: two for each multiprocessor
+    wide_tile: int = 0  # of steps whose rows have more queries than fit into a tile; 0: the same
+    programs: int = 0  # of a tile; 0: two for each multiprocessor
     states: int = 1 << 18  # rooms for a head's part of an answer: what may be shared by programs
     least_shared: int = 1024  # keys on the same pages that rows look at together
     tiles_at_once: int = 32  # while planning
@@ -70,6 +72,7 @@ class TritonPlan:
     works: dict[int, Work]
     shared_R: Tensor
     arrived_TN: Tensor  # zeros, between launches
+    tile: int
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -90,10 +93,11 @@ class TritonAttention:
             )
         self._device = pool.keys[0].device
         group = self.heads // self.kv_heads
-        geometry = geometry or geometry_of(self.width, pool.keys[0].dtype)
+        geometry = geometry or geometry_of(self.width, pool.keys[0].dtype, self._device)
         self._geometry = geometry
+        self._group = group
         self._tile = max(geometry.tile, _power(group))
-        self._queries = self._tile // group
+        self._wide_tile = max(geometry.wide_tile, self._tile)
         self._padded = max(16, _power(self.width))
         self._programs = geometry.programs or programs_of(self._device)
         self._scale = self.width**-0.5 * LOG2_E
@@ -117,7 +121,9 @@ class TritonAttention:
 
     def static_plan(self, rows: int, tokens: int, pages_RP: Tensor) -> TritonPlan:
         """Room for any step of so many rows and tokens on these pages. Its spans are empty."""
-        most_tiles = 2 * rows + tokens // self._queries
+        tile = self._wide_tile if tokens > rows * (self._tile // self._group) else self._tile
+        most_tiles = 2 * rows + tokens // (tile // self._group)
+        programs = max(1, self._programs * self._tile // tile)
 
         def ints(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=int32, device=self._device)
@@ -126,22 +132,23 @@ class TritonAttention:
             spans_R3=ints(rows, 3),
             pages_RP=pages_RP,
             works={
-                window: Work(ints(rows, 8), ints(2), ints(most_tiles, 8), ints(self._programs, 4), ints(tokens, 3))
+                window: Work(ints(rows, 8), ints(2), ints(most_tiles, 8), ints(programs, 4), ints(tokens, 3))
                 for window in dict.fromkeys(self.windows)
             },
             shared_R=ints(rows),
             arrived_TN=ints(tokens, self.heads),
+            tile=tile,
         )
 
     def lay_out(self, plan: TritonPlan) -> None:
         """Work out who looks at what, from the plan's spans: ahead of a step's first layer."""
-        rows = len(plan.spans_R3)
+        rows, queries = len(plan.spans_R3), plan.tile // self._group
         find_shared[(rows,)](
             plan.spans_R3,
             plan.pages_RP,
             plan.shared_R,
             plan.pages_RP.stride(0),
-            QUERIES=self._queries,
+            QUERIES=queries,
             PAGE=self.pool.page_size,
             SHARED=self._geometry.least_shared,
             LEAST=self._geometry.least_split,
@@ -150,27 +157,12 @@ class TritonAttention:
         )
         for window, work in plan.works.items():
             lay_out[(1,)](
-                plan.spans_R3,
-                None if window else plan.shared_R,
-                work.rows_R8,
-                work.counts,
-                work.tiles_W8,
-                work.programs_X4,
-                work.tokens_T3,
-                rows,
-                self._programs,
-                self._geometry.states,
-                N=self.heads,
-                K=self.kv_heads,
-                QUERIES=self._queries,
-                WINDOW=window,
-                ROWS=_power(rows),
-                TILES=self._geometry.tiles_at_once,
-                PROGRAMS=_power(self._programs),
-                MOST_QUERIES=_power(self._queries),
-                num_warps=8,
-                **self._borders,
-            )
+                plan.spans_R3, None if window else plan.shared_R, work.rows_R8, work.counts, work.tiles_W8,
+                work.programs_X4, work.tokens_T3, rows, len(work.programs_X4), self._geometry.states,
+                N=self.heads, K=self.kv_heads, QUERIES=queries, MOST_QUERIES=_power(queries), WINDOW=window,
+                ROWS=_power(rows), TILES=self._geometry.tiles_at_once, PROGRAMS=_power(len(work.programs_X4)),
+                num_warps=8, **self._borders,
+            )  # fmt: skip
 
     def forward(
         self, q_TNH: Tensor, k_TKH: Tensor, v_TKH: Tensor, layer: int, slots_T: Tensor, plan: AttentionPlan
@@ -199,36 +191,15 @@ class TritonAttention:
             q_TNH = q_TNH.contiguous()
         out_TNH = q_TNH.new_empty(q_TNH.shape)
         work = plan.works[self.windows[layer]]
-        attend[(self._programs,)](
-            q_TNH,
-            self.pool.keys[layer],
-            self.pool.values[layer],
-            out_TNH,
-            work.counts,
-            work.tiles_W8,
-            work.programs_X4,
-            work.tokens_T3,
-            plan.pages_RP,
-            self._states_SH,
-            self._weights_S2,
-            plan.arrived_TN,
-            q_TNH.stride(0),
-            plan.pages_RP.stride(0),
-            self._scale,
-            N=self.heads,
-            K=self.kv_heads,
-            H=self.width,
-            HP=self._padded,
-            PAGE=self.pool.page_size,
-            WINDOW=self.windows[layer],
-            M=self._tile,
-            IS_INT8=self._is_int8,
-            num_warps=8 if max(self._padded, 2 * self._tile) > 128 else 4,
-            num_stages=2,
-            enable_fp_fusion=False,
-            **self._borders,
-            **early(q_TNH),
-        )
+        attend[(len(work.programs_X4),)](
+            q_TNH, self.pool.keys[layer], self.pool.values[layer], out_TNH,
+            work.counts, work.tiles_W8, work.programs_X4, work.tokens_T3, plan.pages_RP,
+            self._states_SH, self._weights_S2, plan.arrived_TN, q_TNH.stride(0), plan.pages_RP.stride(0), self._scale,
+            N=self.heads, K=self.kv_heads, H=self.width, HP=self._padded,
+            PAGE=self.pool.page_size, WINDOW=self.windows[layer], M=plan.tile, IS_INT8=self._is_int8,
+            num_warps=8 if max(self._padded, 2 * plan.tile) > 128 else 4,
+            num_stages=2, enable_fp_fusion=False, **self._borders, **early(q_TNH),
+        )  # fmt: skip
         return out_TNH
 
     @property
@@ -237,13 +208,16 @@ class TritonAttention:
         return {"B": geometry.block, "LEAST": geometry.least_split, "PER_OCTAVE": geometry.splits_per_octave}
 
 
-def geometry_of(width: int, kv_dtype: torch.dtype) -> Geometry:
-    """As large as registers and shared memory hold, on AMD's too. No matrix unit multiplies float32 as it is."""
+def geometry_of(width: int, kv_dtype: torch.dtype, device: torch.device) -> Geometry:
+    """As large as registers and shared memory hold, on AMD's too. No matrix unit multiplies float32 as it is.
+
+    Only of Hopper is it known that a wide tile gives the same bits.
+    """
     if kv_dtype == torch.float32:
         return Geometry(tile=16, block=16)
     if width > 128:
         return Geometry(tile=32 if kv_dtype == torch.int8 else 64, block=16)
-    return Geometry(block=32 if kv_dtype == torch.int8 else 64)
+    return Geometry(block=32 if kv_dtype == torch.int8 else 64, wide_tile=128 if is_hopper(device) else 0)
 
 
 def programs_of(device: torch.device) -> int:

@@ -6,8 +6,9 @@ are folded in ascending order, each begun anew: so it does not matter which prog
 at a run of splits, of one tile after the other. What it sees of a tile that it shares with others it leaves in memory,
 and who comes last folds it all; nobody waits.
 
-Every step uses the same tile, so the same instructions compute a query whatever stands beside it, and whether it comes
-alone or in a chunk. Scores and sums are float32; probabilities are rounded to the type of the queries.
+Steps have tiles of one or of two warp groups. Each group has 64 rows and multiplies by the same instructions, and the
+numbers of a row stay within one warp: so the same arithmetic computes a query whatever stands beside it, and whether it
+comes alone or in a chunk. Scores and sums are float32; probabilities are rounded to the type of the queries.
 
 Shapes: T tokens of the step, N query heads, K key heads, H width of a head, P slots, M rows of a tile (queries x
 group), B keys of a block, R rows that sit, X programs, W tiles, S states (of a query head, in a split).

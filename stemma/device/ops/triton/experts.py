@@ -150,20 +150,9 @@ def _product(x_XI: Tensor, weight_EOI: Tensor, sorted_pairs: tuple[Tensor, Tenso
     blocks = pairs // shape.rows + min(pairs, count)  # at most: every expert may have one that is not full
     out_PO = x_XI.new_empty(pairs, outputs)
     _grouped[(triton.cdiv(outputs, shape.outputs), blocks)](
-        out_PO,
-        x_XI,
-        weight_EOI,
-        *sorted_pairs,
-        I=inputs,
-        O=outputs,
-        E=count,
-        UP=triton.next_power_of_2(count),
-        SHARED=shared,
-        ROWS=shape.rows,
-        OUTPUTS=shape.outputs,
-        DEPTH=shape.depth,
-        num_warps=shape.num_warps,
-        num_stages=stages(x_XI, shape.num_stages if x_XI.itemsize == 2 else 2),
-        **early(x_XI),
-    )
+        out_PO, x_XI, weight_EOI, *sorted_pairs,
+        I=inputs, O=outputs, E=count, UP=triton.next_power_of_2(count), SHARED=shared,
+        ROWS=shape.rows, OUTPUTS=shape.outputs, DEPTH=shape.depth,
+        num_warps=shape.num_warps, num_stages=stages(shape.num_stages if x_XI.itemsize == 2 else 2), **early(x_XI),
+    )  # fmt: skip
     return out_PO

@@ -28,16 +28,20 @@ def acted(gate, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
+def paired(gate, up, ACTIVATION: tl.constexpr):
+    """`activation(gate) * up` in float32 of rounded numbers; what was activated is rounded too, as in the reference."""
+    return acted(gate.to(tl.float32), ACTIVATION).to(gate.dtype).to(tl.float32) * up.to(tl.float32)
+
+
+@triton.jit
 def _gated(out_TI, gate_up_TJ, I: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
     follow(EARLY)
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     gate_up = gate_up_TJ + row * 2 * I + i
     gate = tl.load(gate_up, mask=i < I, other=0)
-    up = tl.load(gate_up + I, mask=i < I, other=0).to(tl.float32)
-    # Rounded before it is multiplied, as the reference does.
-    rounded = acted(gate.to(tl.float32), ACTIVATION).to(gate.dtype).to(tl.float32)
-    tl.store(out_TI + row * I + i, (rounded * up).to(gate.dtype), mask=i < I)
+    up = tl.load(gate_up + I, mask=i < I, other=0)
+    tl.store(out_TI + row * I + i, paired(gate, up, ACTIVATION).to(gate.dtype), mask=i < I)
 
 
 def gated(gate_up_TJ: Tensor, activation: str) -> Tensor:

@@ -122,20 +122,7 @@ def _launch(
         x_TXH = x_TXH.contiguous()
     block = triton.next_power_of_2(width)
     _norm_rotate[(rows, triton.cdiv(heads, _HEADS))](
-        out,
-        x_TXH,
-        weight_2H,
-        *angles,
-        *cache,
-        x_TXH.stride(0),
-        eps,
-        X=heads,
-        QUERIES=queries,
-        TURNED=turned,
-        H=width,
-        R=angles[0].shape[1],
-        HEADS=_HEADS,
-        WIDTH=block,
-        num_warps=max(1, min(4, _HEADS * block // 256)),
-        **early(x_TXH),
-    )
+        out, x_TXH, weight_2H, *angles, *cache, x_TXH.stride(0), eps,
+        X=heads, QUERIES=queries, TURNED=turned, H=width, R=angles[0].shape[1], HEADS=_HEADS, WIDTH=block,
+        num_warps=max(1, min(4, _HEADS * block // 256)), **early(x_TXH),
+    )  # fmt: skip

@@ -76,15 +76,6 @@ def fill_inputs(out_3T: Tensor, columns_3N: Tensor, tables: Tables) -> None:
     """Tokens, positions and slots, from `columns`. Tokens of nobody are 0, at position 0, in slot -1: nowhere."""
     tokens, rows = out_3T.shape[1], columns_3N.shape[1]
     _inputs[(triton.cdiv(tokens, _BLOCK),)](
-        *out_3T.unbind(),
-        columns_3N,
-        tables.tokens_RC,
-        tables.pages_RP,
-        rows,
-        tokens,
-        C=tables.tokens_RC.shape[1],
-        P=tables.pages_RP.shape[1],
-        PAGE=tables.page_size,
-        BLOCK=_BLOCK,
-        **early(out_3T),
-    )
+        *out_3T.unbind(), columns_3N, tables.tokens_RC, tables.pages_RP, rows, tokens,
+        C=tables.tokens_RC.shape[1], P=tables.pages_RP.shape[1], PAGE=tables.page_size, BLOCK=_BLOCK, **early(out_3T),
+    )  # fmt: skip

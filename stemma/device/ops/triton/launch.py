@@ -1,7 +1,7 @@
 """What launching a kernel depends on besides its arguments.
 
-Nothing here asks a driver: a body that is given tensors on the device "meta" launches what would run on a Hopper GPU,
-and whoever caught the launch can compile it (benchmarks/gpu/compiled.py).
+No driver is asked about the device "meta": what is given tensors there launches what would run on a Hopper GPU, or on
+AMD's where torch was built for them, and whoever caught the launch can compile it (benchmarks/gpu/compiled.py).
 """
 
 from functools import cache
@@ -11,8 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-EARLY_CAPABILITY = (9, 0)  # from here on a kernel may be scheduled before the one ahead of it has ended
-
+HOPPER = 9  # major capability: its successors have other matrix instructions
 AMD_STAGES = 2
 
 
@@ -21,7 +20,7 @@ def early(x: Tensor) -> dict[str, bool]:
 
     Such a kernel calls `follow` before it reads what others wrote.
     """
-    if x.device.type == "meta" or (x.device.type == "cuda" and _is_early(x.device)):
+    if _capability(x.device) >= HOPPER:
         return {"EARLY": True, "launch_pdl": True}
     return {"EARLY": False}
 
@@ -34,11 +33,35 @@ def follow(EARLY: tl.constexpr):
         tl.extra.cuda.gdc_wait()
 
 
-def stages(x: Tensor, most: int) -> int:
+@triton.jit
+def read_ahead(address, bytes):
+    """Have the near cache read from these addresses on, multiples of 16. On Hopper, ahead of `follow`."""
+    tl.inline_asm_elementwise(
+        "cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0;",
+        "=r,l,r",
+        [address.to(tl.int64, bitcast=True), bytes],
+        tl.int32,
+        False,
+        1,
+    )
+
+
+def stages(most: int) -> int:
     """Rounds of a loop that are on their way from memory at a time; AMD's shared memory holds few."""
-    return min(most, AMD_STAGES) if x.device.type == "cuda" and torch.version.hip is not None else most
+    return most if torch.version.hip is None else min(most, AMD_STAGES)
+
+
+def is_hopper(device: torch.device) -> bool:
+    return _capability(device) == HOPPER
+
+
+def _capability(device: torch.device) -> int:
+    """The major one of NVIDIA's; 0 of all others."""
+    if torch.version.hip is not None or device.type not in ("cuda", "meta"):
+        return 0
+    return HOPPER if device.type == "meta" else _asked(device)
 
 
 @cache
-def _is_early(device: torch.device) -> bool:
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= EARLY_CAPABILITY
+def _asked(device: torch.device) -> int:
+    return torch.cuda.get_device_capability(device)[0]

@@ -20,12 +20,13 @@ from stemma.core.base.errors import Bug
 from stemma.core.base.numbers import ceil_div, round_up
 from stemma.core.config.quant import GROUP
 from stemma.device.ops.matrix import Matrix
-from stemma.device.ops.triton.gated import acted
-from stemma.device.ops.triton.launch import early, follow, stages
+from stemma.device.ops.triton.bulk import BLOCKS, block_and_tile, bulk_product, can_copy
+from stemma.device.ops.triton.gated import paired
+from stemma.device.ops.triton.launch import early, follow, read_ahead, stages
 from stemma.device.ops.triton.quantised import parts, quantise
 from stemma.device.ops.triton.rules import PROGRAMS, Rule, rule_of
 
-_GROUP = 8  # blocks of rows that meet the same weights before the next ones are read
+_AHEAD = tl.constexpr(1024)  # bytes of each output's weights: more would not come before they are read
 
 
 @triton.jit
@@ -87,6 +88,15 @@ def _chunk_of(
 
 
 @triton.jit
+def _ask_ahead(weight_OI, o, begin, STRIDE: tl.constexpr, FORMAT: tl.constexpr):
+    """Have the first weights on their way while the kernel ahead still runs: no kernel writes them."""
+    BYTES: tl.constexpr = weight_OI.dtype.element_ty.primitive_bitwidth // 8
+    if STRIDE * BYTES % 16 == 0:
+        first = begin // 2 if FORMAT == "int4" else begin
+        read_ahead(weight_OI + o.to(tl.int64) * STRIDE + first, tl.minimum((STRIDE - first) * BYTES, _AHEAD))
+
+
+@triton.jit
 def _put(out_TO, bias_O, total, o, t, inside_T, tile, O: tl.constexpr, OUTPUTS: tl.constexpr, ACTIVATION: tl.constexpr):
     if bias_O is not None:
         total += tl.load(bias_O + o).to(tl.float32)[:, None]
@@ -96,10 +106,9 @@ def _put(out_TO, bias_O, total, o, t, inside_T, tile, O: tl.constexpr, OUTPUTS: 
         tl.store(out_TO + place, total.to(kind), mask=inside_T & (tile * OUTPUTS + tl.arange(0, OUTPUTS) < O)[:, None])
     else:
         half: tl.constexpr = OUTPUTS // 2
-        # Rounded where the reference rounds: as outputs, and before it is multiplied.
         pairs = tl.reshape(total.to(kind).to(tl.float32), (half, 2, total.shape[1]))
         gate, up = tl.split(tl.permute(pairs, (0, 2, 1)))
-        gated = acted(gate, ACTIVATION).to(kind).to(tl.float32) * up
+        gated = paired(gate.to(kind), up.to(kind), ACTIVATION)
         i = tile * half + tl.arange(0, half)
         place = t.to(tl.int64)[None, :] * (O // 2) + i[:, None]
         tl.store(out_TO + place, gated.to(kind), mask=inside_T & (i < O // 2)[:, None])
@@ -120,15 +129,11 @@ def _product(
     out_TO, sums_CTO, counts, x_TI, weight_OI, levels_OG, scales_O, bias_O, T, x_stride,
     I: tl.constexpr, O: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
     APART: tl.constexpr, ACTIVATION: tl.constexpr, FORMAT: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr,
-    OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, EARLY: tl.constexpr,
+    OUTPUTS: tl.constexpr, DEPTH: tl.constexpr, BLOCKS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     tiles: tl.constexpr = (O + OUTPUTS - 1) // OUTPUTS
     KIND: tl.constexpr = tl.float32 if FORMAT == "plain" else tl.int32
-    group = tl.program_id(0) // (GROUP * tiles) * GROUP
-    within = tl.program_id(0) % (GROUP * tiles)
-    size = tl.minimum(tl.cdiv(T, ROWS) - group, GROUP)
-    block = group + within % size
-    tile = within // size
+    block, tile = block_and_tile(T, tiles, ROWS, BLOCKS)
     t = block * ROWS + tl.arange(0, ROWS)
     o = tile * OUTPUTS + tl.arange(0, OUTPUTS)
     # Outputs behind the last are those of the last: they are not stored.
@@ -146,10 +151,12 @@ def _product(
     else:
         weight += d[None, :]
         x += d[:, None]
+    begin = tl.program_id(1) * CHUNK  # 0 unless chunks are apart
+    if EARLY:
+        _ask_ahead(weight_OI, o, begin, STRIDE, FORMAT)
     follow(EARLY)
     total = tl.zeros((OUTPUTS, ROWS), KIND)
     if APART or CHUNKS == 1:
-        begin = tl.program_id(1) * CHUNK
         end = tl.minimum(begin + CHUNK, I)
         total = _chunk_of(weight, levels, x, inside_T, begin, end, d, total, I, STRIDE, FORMAT, OUTPUTS, DEPTH)
     else:
@@ -218,42 +225,29 @@ def product(
         weight_OI, levels_OG, scales_O = parts(matrix)
         x_TI = x_TI if x_TI.dtype == torch.int8 else quantise(x_TI)
     rule = rule or rule_of(x_TI.device, format, outputs, inputs)
-    shape, chunks = rule.shape(rows), ceil_div(inputs, rule.chunk)
+    chunks, shape = ceil_div(inputs, rule.chunk), rule.shape(rows)
     tiles = ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
+    if shape.is_bulk:
+        if can_copy(x_TI) and can_copy(weight_OI) and not _is_apart(chunks, tiles):
+            bulk_product(out_TO, x_TI, weight_OI, bias_O, activation, rule, shape)
+            return out_TO
+        shape = rule.shape(rows, is_bulk=False)
+        tiles = ceil_div(outputs, shape.outputs) * ceil_div(rows, shape.rows)
     is_apart = _is_apart(chunks, tiles)
     sums_CTO = None
     if is_apart:
         kind = torch.float32 if format == "plain" else torch.int32
         sums_CTO = torch.empty(chunks, rows, outputs, dtype=kind, device=x_TI.device)
     _product[(tiles, chunks if is_apart else 1)](
-        out_TO,
-        sums_CTO,
-        _counters(x_TI.device) if is_apart else None,
-        x_TI,
-        weight_OI,
-        levels_OG,
-        scales_O,
-        bias_O,
-        rows,
-        x_TI.stride(0),
-        I=inputs,
-        O=outputs,
-        STRIDE=weight_OI.stride(0),
-        CHUNK=rule.chunk,
-        CHUNKS=chunks,
-        APART=is_apart,
-        ACTIVATION=activation,
-        FORMAT=format,
-        PADDED=round_up(inputs, GROUP),
-        ROWS=shape.rows,
-        OUTPUTS=shape.outputs,
-        DEPTH=shape.depth,
-        GROUP=_GROUP,
-        num_warps=shape.num_warps,
-        num_stages=stages(x_TI, shape.num_stages if x_TI.itemsize <= 2 else 2),
+        out_TO, sums_CTO, _counters(x_TI.device) if is_apart else None, x_TI, weight_OI, levels_OG, scales_O, bias_O,
+        rows, x_TI.stride(0),
+        I=inputs, O=outputs, STRIDE=weight_OI.stride(0), CHUNK=rule.chunk, CHUNKS=chunks, APART=is_apart,
+        ACTIVATION=activation, FORMAT=format, PADDED=round_up(inputs, GROUP),
+        ROWS=shape.rows, OUTPUTS=shape.outputs, DEPTH=shape.depth, BLOCKS=BLOCKS,
+        num_warps=shape.num_warps, num_stages=stages(shape.num_stages if x_TI.itemsize <= 2 else 2),
         enable_fp_fusion=format == "plain",  # quantised products have the reference's bits
         **early(x_TI),
-    )
+    )  # fmt: skip
     return out_TO
 
 

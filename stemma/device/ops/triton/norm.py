@@ -59,16 +59,9 @@ def _launch(
         skip_TD, sum_TD = skip_TD.contiguous(), torch.empty_like(x_TD)
     rows, width = x_TD.shape
     _add_rms_norm[(rows,)](
-        out_TD,
-        sum_TD,
-        x_TD,
-        skip_TD,
-        weight_D,
-        eps,
+        out_TD, sum_TD, x_TD, skip_TD, weight_D, eps,
         D=width,
         num_warps=max(1, min(16, layout["BLOCK"] // 512)),  # 16 elements, two loads of 16 bytes, for each thread
-        enable_fp_fusion=False,
-        **layout,
-        **early(x_TD),
-    )
+        enable_fp_fusion=False, **layout, **early(x_TD),
+    )  # fmt: skip
     return out_TD, sum_TD

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from stemma.core.base.numbers import ceil_div, round_up
 from stemma.core.config.quant import Format
+from stemma.device.ops.triton.launch import is_hopper
 
 TABLES = Path(__file__).parent / "tuned"
 DEPTH = 128  # inputs: chunks are multiples of it
@@ -31,6 +32,7 @@ class Shape(NamedTuple):
     depth: int  # inputs of a round
     num_warps: int
     num_stages: int  # rounds that are on their way from memory
+    is_bulk: bool = False  # copied by the device itself (bulk.py), where rows are laid so and chunks not apart
 
 
 SHAPES = (  # the first that holds all rows is taken; of the last there are many
@@ -39,6 +41,8 @@ SHAPES = (  # the first that holds all rows is taken; of the last there are many
     Shape(64, 64, 128, 4, 3),
     Shape(128, 128, 64, 8, 3),
 )
+BULK = Shape(128, 128, 64, 8, 4, is_bulk=True)
+WIDE_BULK = Shape(128, 256, 64, 8, 4, is_bulk=True)  # of a single chunk, whose sum is the total
 
 
 class Rule(Struct, frozen=True):
@@ -52,14 +56,22 @@ class Rule(Struct, frozen=True):
         if self.chunk % DEPTH or any(DEPTH % shape.depth for shape in self.shapes):
             raise ValueError(f"a chunk of {self.chunk} inputs and rounds of {self.shapes} do not end together")
 
-    def shape(self, rows: int) -> Shape:
-        return next((shape for shape in self.shapes if rows <= shape.rows), self.shapes[-1])
+    def shape(self, rows: int, is_bulk: bool = True) -> Shape:
+        """Perhaps none that is copied in bulk."""
+        fitting = [shape for shape in self.shapes if is_bulk or not shape.is_bulk]
+        return next((shape for shape in fitting if rows <= shape.rows), fitting[-1])
 
 
 @cache
 def rule_of(device: torch.device, format: Format, outputs: int, inputs: int) -> Rule:
-    measured = _table(device).get(key_of(format, outputs, inputs))
-    return measured or Rule(chunk_of(inputs, outputs))
+    return _table(device).get(key_of(format, outputs, inputs)) or reckoned(device, format, outputs, inputs)
+
+
+def reckoned(device: torch.device, format: Format, outputs: int, inputs: int) -> Rule:
+    chunk = chunk_of(inputs, outputs)
+    if format != "plain" or not is_hopper(device):
+        return Rule(chunk)
+    return Rule(chunk, (*SHAPES, BULK if chunk < inputs else WIDE_BULK))
 
 
 def key_of(format: Format, outputs: int, inputs: int) -> str:

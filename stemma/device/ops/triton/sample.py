@@ -271,18 +271,9 @@ def sample(logits_SV: Tensor, asks_SB: Tensor) -> Drawn:
     finite_S, banned_S = (logits_SV.new_empty(places, dtype=torch.bool) for _ in range(2))
     exact = {"enable_fp_fusion": False, **early(logits_SV)}
     _process[(parts, places)](
-        logits_SV,
-        asks_SB,
-        largest_SP,
-        best_SP,
-        finite_SP,
-        V=vocab,
-        P=parts,
-        PART=_PART,
-        OUTPUT=_OUTPUT,
-        num_warps=8,
-        **exact,
-    )
+        logits_SV, asks_SB, largest_SP, best_SP, finite_SP,
+        V=vocab, P=parts, PART=_PART, OUTPUT=_OUTPUT, num_warps=8, **exact,
+    )  # fmt: skip
     _weigh[(parts, places)](
         logits_SV, asks_SB, largest_SP, finite_SP, mass_SP, score_SP, winner_SP, tops_SPG,
         V=vocab, P=parts, PARTS=parts_up, PART=_PART, GROUP=_GROUP, num_warps=8, **exact,
