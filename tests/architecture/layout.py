@@ -26,7 +26,7 @@ ROOMS = {
     "front/lang": Room((*NOUNS, "front/text"), 3535),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
-    "control/grammar": Room(NOUNS, 1960),
+    "control/grammar": Room(NOUNS, 1954),
     "device/ops": Room(NOUNS, 3900),
     "device/platforms": Room(NOUNS, 150),
     "device/kv": Room((*NOUNS, "device/ops"), 550),

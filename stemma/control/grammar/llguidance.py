@@ -26,6 +26,7 @@ from stemma.core.types.grammar import Grammar
 
 USUAL_BLANKS = 32  # a line and the indentation of the next
 ALONE_SECONDS = 500e-6  # that masks may take before other threads help: most take less than these to wake up
+WORDS = "[a-zA-Z0-9]+"  # where each of these may come, tokens of them are not walked: many patterns allow them all
 SPECIAL = b"\xff"  # the library writes a special token as this byte, which no text has, and its number
 
 
@@ -58,7 +59,8 @@ class LLGuidanceBackend(Backend):
     def _tokenizer(self) -> LLTokenizer:
         tokens = read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
         stop_ids = self._vocabulary.stop_ids
-        return LLTokenizer(TokenizerWrapper(_Texts(tokens, stop_ids)), eos_token=list(stop_ids))
+        slices = [WORDS, *LLTokenizer.general_slices()]
+        return LLTokenizer(TokenizerWrapper(_Texts(tokens, stop_ids)), eos_token=list(stop_ids), slices=slices)
 
     @cached_property
     def _special(self) -> dict[str, int]:

@@ -27,13 +27,9 @@ class Facts:
     required: list[str] = field(default_factory=list)
     properties: dict[str, list[Schema]] = field(default_factory=dict)
     closed: list[frozenset[str]] = field(default_factory=list)  # no property outside of each of these
-    choices: list[list["Facts"]] = field(default_factory=list)  # one of each holds too
 
     def excludes(self, other: "Facts") -> bool:
         """True: proved that no value satisfies both."""
-        for one, two in ((self, other), (other, self)):
-            if any(all(option.excludes(two) for option in options) for options in one.choices):
-                return True
         return all(self._differs(kind, other) for kind in self.types & other.types)
 
     def _differs(self, kind: str, other: "Facts") -> bool:
@@ -90,7 +86,6 @@ class Facts:
 def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
     facts = Facts(target, depth)
     line: list[Schema] = [schema]
-    choices: list[Sequence[Schema]] = []
     for _ in range(50):  # a chain of references may lead to itself
         if not line:
             break
@@ -104,9 +99,6 @@ def facts_of(schema: Schema, target: Target, depth: int = 0) -> Facts:
             line.append(target(str(each["$ref"])))
         parts = each.get("allOf")
         line += parts if isinstance(parts, list) else []
-        choices += [options for name in ("anyOf", "oneOf") if isinstance(options := each.get(name), list)]
-    if depth < DEEPEST:
-        facts.choices = [[facts_of(option, target, depth + 1) for option in options] for options in choices]
     return facts
 
 
