@@ -19,6 +19,7 @@ from stemma.core.config.engine import EngineConfig
 from stemma.core.config.serve import ServeConfig
 from stemma.core.wire.unix import UnixFrontChannel
 from stemma.front.server.app import build_app
+from stemma.front.server.connection import Connection
 from stemma.front.service.client import EngineClient
 from stemma.front.service.connect import connect
 from stemma.front.service.watch import REFUSED, EngineProcess, describe
@@ -135,7 +136,7 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         lifespan="off",
-        http="h11",  # it bounds the size of a request's head; httptools does not
+        http=Connection,  # by h11, which bounds the size of a request's head; httptools does not
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=1,
