@@ -157,19 +157,16 @@ def message_of(path: str, content: Json) -> str:
     return str(error["message"]) if isinstance(error, dict) else str(error)
 
 
-def test_the_field_is_named() -> None:
-    async def main() -> None:
-        async with house() as h:
-            for path, body, name in WRONG:
-                for stream in (False, True) if isinstance(body, dict) and "stream" not in body else (None,):
-                    sent = body if stream is None else body | {"stream": stream}  # type: ignore[operator]  # it is a dict
-                    response = await h.post(path, sent)
-                    assert response.status_code == 400, (path, body, response.text)
-                    assert name in message_of(path, response.json()), (path, body, response.text)
-            assert h.requests() == []
-            assert (await h.post(CHAT, HI)).status_code == 200
-
-    asyncio.run(main())
+async def test_the_field_is_named() -> None:
+    async with house() as h:
+        for path, body, name in WRONG:
+            for stream in (False, True) if isinstance(body, dict) and "stream" not in body else (None,):
+                sent = body if stream is None else body | {"stream": stream}  # type: ignore[operator]  # it is a dict
+                response = await h.post(path, sent)
+                assert response.status_code == 400, (path, body, response.text)
+                assert name in message_of(path, response.json()), (path, body, response.text)
+        assert h.requests() == []
+        assert (await h.post(CHAT, HI)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/generate", CHAT, "/v1/completions", "/tokenize", "/detokenize", "/abort_request"])
@@ -181,122 +178,100 @@ def test_the_field_is_named() -> None:
         b'{"stream": 1e999, "tokens": 1e999}', b"[" * 100_000, b'{"a":' * 50_000, b"\x00", b'"\\ud800"',
     ],
 )  # fmt: skip
-def test_what_is_no_json_is_a_400(path: str, body: bytes) -> None:
-    async def main() -> None:
-        async with house() as h:
-            response = await h.http.post(path, content=body, headers={"content-type": "application/json"})
-            assert response.status_code == 400, response.text
-            assert message_of(path, response.json())
-
-    asyncio.run(main())
+async def test_what_is_no_json_is_a_400(path: str, body: bytes) -> None:
+    async with house() as h:
+        response = await h.http.post(path, content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 400, response.text
+        assert message_of(path, response.json())
 
 
-def test_a_schema_violation_of_generate_is_a_plain_string() -> None:
-    async def main() -> None:
-        async with house() as h:
-            assert (await h.post("/generate", {"text": 3})).json() == {
-                "error": "text: Expected `str | array | null`, got `int`"
-            }
-            unknown = (await h.post("/generate", sampling(x=1))).json()["error"]
-            assert unknown.startswith("sampling_params.x: unknown field `x`, expected one of max_new_tokens")
-            refused = (await h.post("/generate", {"text": LONG})).json()
-            assert list(refused) == ["error"]
-            assert list(refused["error"]) == ["message"]
-
-    asyncio.run(main())
+async def test_a_schema_violation_of_generate_is_a_plain_string() -> None:
+    async with house() as h:
+        assert (await h.post("/generate", {"text": 3})).json() == {
+            "error": "text: Expected `str | array | null`, got `int`"
+        }
+        unknown = (await h.post("/generate", sampling(x=1))).json()["error"]
+        assert unknown.startswith("sampling_params.x: unknown field `x`, expected one of max_new_tokens")
+        refused = (await h.post("/generate", {"text": LONG})).json()
+        assert list(refused) == ["error"]
+        assert list(refused["error"]) == ["message"]
 
 
-def test_openai_routes_want_their_content_type() -> None:
-    async def main() -> None:
-        async with house() as h:
-            for kind in ({}, {"content-type": "text/plain"}):
-                response = await h.http.post(CHAT, content=json.dumps(HI), headers=kind)
-                assert response.status_code == 400
-                assert "Unsupported Media Type" in response.json()["message"]
-            headers = {"content-type": "application/json; charset=utf-8"}
-            assert (await h.http.post(CHAT, content=json.dumps(HI), headers=headers)).status_code == 200
-
-    asyncio.run(main())
-
-
-def test_text_that_would_fill_the_memory_as_tokens_is_refused_before_it_is_tokenized() -> None:
-    """A body of 32 MB is admitted; its tokens, while they are made, would take gigabytes."""
-
-    async def main() -> None:
-        text = "a b " * (MAX_BYTES // 4 + 1)
-        bodies: list[tuple[str, Json]] = [
-            ("/generate", {"text": text}),
-            ("/v1/completions", {"prompt": text}),
-            ("/tokenize", {"prompt": ["fine", text]}),
-            ("/detokenize", {"tokens": [[1] * (1 << 19), [1] * (1 << 19), [1]]}),
-            (CHAT, {"messages": [{"role": "user", "content": text}]}),
-        ]
-        async with house() as h:
-            for path, body in bodies:
-                began = time.monotonic()
-                response = await h.post(path, body)
-                assert response.status_code == 400
-                assert f"at most {MAX_BYTES if path != '/detokenize' else 1 << 20}" in response.text
-                assert time.monotonic() - began < 3
-
-    asyncio.run(main())
-
-
-def test_a_body_is_counted_while_it_is_read() -> None:
-    async def main() -> None:
-        async with house(max_body_bytes=1000) as h:
-            sent = 0
-
-            async def parts(count: int) -> AsyncIterator[bytes]:
-                nonlocal sent
-                for _ in range(count):
-                    sent += 100
-                    yield b" " * 100
-
-            for path in (CHAT, "/generate"):
-                response = await h.http.post(path, content=parts(20))
-                assert (response.status_code, sent) == (413, 2000)  # a little too much is read, to be told politely
-                sent = 0
-                assert (await h.http.post(path, content=parts(10_000))).status_code == 413
-                assert sent < 10_000  # much too much is not
-                sent = 0
-            assert (await h.http.post(CHAT, content=b"x", headers={"content-length": "99999999"})).status_code == 413
-            assert (await h.post(CHAT, HI)).status_code == 200
-
-    asyncio.run(main())
-
-
-def test_what_the_engine_refuses_is_a_plain_error_even_for_a_stream() -> None:
-    async def main() -> None:
-        engine = fake_engine(seconds_per_chunk=5, max_queued=1)
-        async with house(engine) as h:
-            first = asyncio.create_task(h.post(CHAT, HI))
-            while not engine.running:
-                await asyncio.sleep(0.001)
-            for path, body in ((CHAT, HI), ("/v1/completions", {"prompt": "a"}), ("/generate", {"text": "a"})):
-                for stream in (False, True):
-                    response = await h.post(path, body | {"stream": stream})
-                    assert response.status_code == 503
-                    assert response.headers["retry-after"] == "1"
-                    assert "queue is full" in response.text
-            first.cancel()
-
-    asyncio.run(main())
-
-
-def test_the_same_id_twice_at_once() -> None:
-    async def main() -> None:
-        engine = fake_engine(seconds_per_chunk=5)
-        async with house(engine) as h:
-            first = asyncio.create_task(h.post("/generate", {"text": "a", "rid": "x"}))
-            while not engine.running:
-                await asyncio.sleep(0.001)
-            response = await h.post("/generate", {"text": "a", "rid": "x"})
+async def test_openai_routes_want_their_content_type() -> None:
+    async with house() as h:
+        for kind in ({}, {"content-type": "text/plain"}):
+            response = await h.http.post(CHAT, content=json.dumps(HI), headers=kind)
             assert response.status_code == 400
-            assert "'x'" in response.text
-            first.cancel()
+            assert "Unsupported Media Type" in response.json()["message"]
+        headers = {"content-type": "application/json; charset=utf-8"}
+        assert (await h.http.post(CHAT, content=json.dumps(HI), headers=headers)).status_code == 200
 
-    asyncio.run(main())
+
+async def test_text_that_would_fill_the_memory_as_tokens_is_refused_before_it_is_tokenized() -> None:
+    """A body of 32 MB is admitted; its tokens, while they are made, would take gigabytes."""
+    text = "a b " * (MAX_BYTES // 4 + 1)
+    bodies: list[tuple[str, Json]] = [
+        ("/generate", {"text": text}),
+        ("/v1/completions", {"prompt": text}),
+        ("/tokenize", {"prompt": ["fine", text]}),
+        ("/detokenize", {"tokens": [[1] * (1 << 19), [1] * (1 << 19), [1]]}),
+        (CHAT, {"messages": [{"role": "user", "content": text}]}),
+    ]
+    async with house() as h:
+        for path, body in bodies:
+            began = time.monotonic()
+            response = await h.post(path, body)
+            assert response.status_code == 400
+            assert f"at most {MAX_BYTES if path != '/detokenize' else 1 << 20}" in response.text
+            assert time.monotonic() - began < 3
+
+
+async def test_a_body_is_counted_while_it_is_read() -> None:
+    async with house(max_body_bytes=1000) as h:
+        sent = 0
+
+        async def parts(count: int) -> AsyncIterator[bytes]:
+            nonlocal sent
+            for _ in range(count):
+                sent += 100
+                yield b" " * 100
+
+        for path in (CHAT, "/generate"):
+            response = await h.http.post(path, content=parts(20))
+            assert (response.status_code, sent) == (413, 2000)  # a little too much is read, to be told politely
+            sent = 0
+            assert (await h.http.post(path, content=parts(10_000))).status_code == 413
+            assert sent < 10_000  # much too much is not
+            sent = 0
+        assert (await h.http.post(CHAT, content=b"x", headers={"content-length": "99999999"})).status_code == 413
+        assert (await h.post(CHAT, HI)).status_code == 200
+
+
+async def test_what_the_engine_refuses_is_a_plain_error_even_for_a_stream() -> None:
+    engine = fake_engine(seconds_per_chunk=5, max_queued=1)
+    async with house(engine) as h:
+        first = asyncio.create_task(h.post(CHAT, HI))
+        while not engine.running:
+            await asyncio.sleep(0.001)
+        for path, body in ((CHAT, HI), ("/v1/completions", {"prompt": "a"}), ("/generate", {"text": "a"})):
+            for stream in (False, True):
+                response = await h.post(path, body | {"stream": stream})
+                assert response.status_code == 503
+                assert response.headers["retry-after"] == "1"
+                assert "queue is full" in response.text
+        first.cancel()
+
+
+async def test_the_same_id_twice_at_once() -> None:
+    engine = fake_engine(seconds_per_chunk=5)
+    async with house(engine) as h:
+        first = asyncio.create_task(h.post("/generate", {"text": "a", "rid": "x"}))
+        while not engine.running:
+            await asyncio.sleep(0.001)
+        response = await h.post("/generate", {"text": "a", "rid": "x"})
+        assert response.status_code == 400
+        assert "'x'" in response.text
+        first.cancel()
 
 
 FIELDS = [

@@ -17,25 +17,19 @@ def echoing(request: Request) -> list[int]:
     return [*unpack(request.tokens), END]
 
 
-def test_an_answer() -> None:
-    async def main() -> None:
-        async with house() as h:
-            answer = (await h.post("/v1/completions", {"prompt": "Hi"})).json()
-        choice = {"index": 0, "text": "Hello there", "logprobs": None, "finish_reason": "stop", "matched_stop": END}
-        assert list(answer) == ["id", "object", "created", "model", "choices", "usage", "metadata"]
-        assert (answer["object"], answer["model"], answer["choices"]) == ("text_completion", "default", [choice])
-        assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (2, 12)
-
-    asyncio.run(main())
+async def test_an_answer() -> None:
+    async with house() as h:
+        answer = (await h.post("/v1/completions", {"prompt": "Hi"})).json()
+    choice = {"index": 0, "text": "Hello there", "logprobs": None, "finish_reason": "stop", "matched_stop": END}
+    assert list(answer) == ["id", "object", "created", "model", "choices", "usage", "metadata"]
+    assert (answer["object"], answer["model"], answer["choices"]) == ("text_completion", "default", [choice])
+    assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (2, 12)
 
 
-def test_sixteen_tokens_unless_asked_otherwise() -> None:
-    async def main() -> None:
-        async with house(fake_engine(says("x" * 50))) as h:
-            answer = (await h.post("/v1/completions", {"prompt": "Hi"})).json()
-            assert (answer["choices"][0]["text"], answer["choices"][0]["finish_reason"]) == ("x" * 16, "length")
-
-    asyncio.run(main())
+async def test_sixteen_tokens_unless_asked_otherwise() -> None:
+    async with house(fake_engine(says("x" * 50))) as h:
+        answer = (await h.post("/v1/completions", {"prompt": "Hi"})).json()
+        assert (answer["choices"][0]["text"], answer["choices"][0]["finish_reason"]) == ("x" * 16, "length")
 
 
 @pytest.mark.parametrize(
@@ -47,65 +41,53 @@ def test_sixteen_tokens_unless_asked_otherwise() -> None:
         ([[*b"one"], [*b"two"]], ["one", "two"]),
     ],
 )
-def test_prompts_of_every_form(prompt: object, texts: list[str]) -> None:
-    async def main() -> None:
-        async with house(fake_engine(echoing)) as h:
-            body: Json = {"prompt": prompt, "n": 2}
-            answer = (await h.post("/v1/completions", body)).json()
-            assert [choice["text"] for choice in answer["choices"]] == [text for text in texts for _ in range(2)]
-            assert [choice["index"] for choice in answer["choices"]] == [*range(2 * len(texts))]
-            assert answer["usage"]["prompt_tokens"] == 3 * len(texts)
-            chunks = events((await h.post("/v1/completions", body | {"stream": True, "echo": True})).text)
-            spoken = [""] * (2 * len(texts))
-            for chunk in chunks:
-                spoken[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
-            assert spoken == [text * 2 for text in texts for _ in range(2)]
-
-    asyncio.run(main())
+async def test_prompts_of_every_form(prompt: object, texts: list[str]) -> None:
+    async with house(fake_engine(echoing)) as h:
+        body: Json = {"prompt": prompt, "n": 2}
+        answer = (await h.post("/v1/completions", body)).json()
+        assert [choice["text"] for choice in answer["choices"]] == [text for text in texts for _ in range(2)]
+        assert [choice["index"] for choice in answer["choices"]] == [*range(2 * len(texts))]
+        assert answer["usage"]["prompt_tokens"] == 3 * len(texts)
+        chunks = events((await h.post("/v1/completions", body | {"stream": True, "echo": True})).text)
+        spoken = [""] * (2 * len(texts))
+        for chunk in chunks:
+            spoken[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
+        assert spoken == [text * 2 for text in texts for _ in range(2)]
 
 
-def test_echo_with_logprobs_starts_at_the_prompt() -> None:
-    async def main() -> None:
-        async with house() as h:
-            body: Json = {"prompt": "Hi", "max_tokens": 2, "echo": True, "logprobs": 2}
-            choice = (await h.post("/v1/completions", body)).json()["choices"][0]
-            chunks = events((await h.post("/v1/completions", body | {"stream": True})).text)
-        assert choice["text"] == "HiHe"
-        told = choice["logprobs"]
-        assert list(told) == ["text_offset", "token_logprobs", "tokens", "top_logprobs"]
-        assert told["text_offset"] == [-1, -1, -1, -1]
-        assert told["tokens"] == ["H", "i", "H", "e"]
-        assert told["token_logprobs"][0] is None
-        assert all(value < 0 for value in told["token_logprobs"][1:])
-        assert [top if top is None else len(top) for top in told["top_logprobs"]] == [None, 2, 2, 2]
-        parts = [chunk["choices"][0]["logprobs"] for chunk in chunks]
-        for name, whole in told.items():
-            assert [item for part in parts for item in part[name]] == whole
-
-    asyncio.run(main())
+async def test_echo_with_logprobs_starts_at_the_prompt() -> None:
+    async with house() as h:
+        body: Json = {"prompt": "Hi", "max_tokens": 2, "echo": True, "logprobs": 2}
+        choice = (await h.post("/v1/completions", body)).json()["choices"][0]
+        chunks = events((await h.post("/v1/completions", body | {"stream": True})).text)
+    assert choice["text"] == "HiHe"
+    told = choice["logprobs"]
+    assert list(told) == ["text_offset", "token_logprobs", "tokens", "top_logprobs"]
+    assert told["text_offset"] == [-1, -1, -1, -1]
+    assert told["tokens"] == ["H", "i", "H", "e"]
+    assert told["token_logprobs"][0] is None
+    assert all(value < 0 for value in told["token_logprobs"][1:])
+    assert [top if top is None else len(top) for top in told["top_logprobs"]] == [None, 2, 2, 2]
+    parts = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    for name, whole in told.items():
+        assert [item for part in parts for item in part[name]] == whole
 
 
-def test_logprobs_without_alternatives() -> None:
-    async def main() -> None:
-        async with house() as h:
-            body = {"prompt": "Hi", "max_tokens": 2, "logprobs": 0}
-            told = (await h.post("/v1/completions", body)).json()["choices"][0]["logprobs"]
-            assert told["tokens"] == ["H", "e"]
-            assert told["top_logprobs"] == [None, None]
-
-    asyncio.run(main())
+async def test_logprobs_without_alternatives() -> None:
+    async with house() as h:
+        body = {"prompt": "Hi", "max_tokens": 2, "logprobs": 0}
+        told = (await h.post("/v1/completions", body)).json()["choices"][0]["logprobs"]
+        assert told["tokens"] == ["H", "e"]
+        assert told["top_logprobs"] == [None, None]
 
 
-def test_the_last_chunk_of_a_stream_has_the_end_and_then_comes_usage() -> None:
-    async def main() -> None:
-        async with house(fake_engine(says("ab"))) as h:
-            body = {"prompt": "Hi", "stream": True, "stream_options": {"include_usage": True}}
-            chunks = events((await h.post("/v1/completions", body)).text)
-        assert [[choice["text"] for choice in chunk["choices"]] for chunk in chunks] == [["a"], ["b"], [""], []]
-        assert chunks[2]["choices"][0]["finish_reason"] == "stop"
-        assert chunks[3]["usage"]["total_tokens"] == 5
-
-    asyncio.run(main())
+async def test_the_last_chunk_of_a_stream_has_the_end_and_then_comes_usage() -> None:
+    async with house(fake_engine(says("ab"))) as h:
+        body = {"prompt": "Hi", "stream": True, "stream_options": {"include_usage": True}}
+        chunks = events((await h.post("/v1/completions", body)).text)
+    assert [[choice["text"] for choice in chunk["choices"]] for chunk in chunks] == [["a"], ["b"], [""], []]
+    assert chunks[2]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[3]["usage"]["total_tokens"] == 5
 
 
 class InParts(FakeEngine):
@@ -121,18 +103,15 @@ class InParts(FakeEngine):
         return await super().receive()
 
 
-def test_the_echo_of_a_stream_has_all_logprobs_of_its_prompt() -> None:
-    async def main() -> None:
-        engine = InParts(script=says("Hello"), vocab_size=TOKENIZER.vocab_size, context=512, stop_ids=(END,))
-        async with house(engine) as h:
-            body = {"prompt": "abcdef", "max_tokens": 3, "echo": True, "logprobs": 1}
-            (whole,) = (await h.post("/v1/completions", body)).json()["choices"]
-            stream = (await h.post("/v1/completions", body | {"stream": True})).text
-            parts = [part["choices"][0] for part in events(stream)]
-            assert len(parts) > 6
-            assert "".join(part["text"] for part in parts) == whole["text"] == "abcdefHel"
-            for name in ("tokens", "token_logprobs", "top_logprobs"):
-                assert [item for part in parts for item in part["logprobs"][name]] == whole["logprobs"][name]
-            assert whole["logprobs"]["tokens"] == [*"abcdefHel"]
-
-    asyncio.run(main())
+async def test_the_echo_of_a_stream_has_all_logprobs_of_its_prompt() -> None:
+    engine = InParts(script=says("Hello"), vocab_size=TOKENIZER.vocab_size, context=512, stop_ids=(END,))
+    async with house(engine) as h:
+        body = {"prompt": "abcdef", "max_tokens": 3, "echo": True, "logprobs": 1}
+        (whole,) = (await h.post("/v1/completions", body)).json()["choices"]
+        stream = (await h.post("/v1/completions", body | {"stream": True})).text
+        parts = [part["choices"][0] for part in events(stream)]
+        assert len(parts) > 6
+        assert "".join(part["text"] for part in parts) == whole["text"] == "abcdefHel"
+        for name in ("tokens", "token_logprobs", "top_logprobs"):
+            assert [item for part in parts for item in part["logprobs"][name]] == whole["logprobs"][name]
+        assert whole["logprobs"]["tokens"] == [*"abcdefHel"]

@@ -207,17 +207,14 @@ LATE: list[tuple[str, Json, str]] = [
 ]  # fmt: skip
 
 
-def test_what_cannot_be_is_refused_at_the_door() -> None:
-    async def main() -> None:
-        async with house(**PARSERS, max_body_bytes=8 << 20) as h:
-            for route, body, place in LATE:
-                for stream in (False, True):
-                    answer = await h.post(route, body | {"stream": stream})
-                    assert answer.status_code == 400, (body, answer.text)
-                    assert place in json.dumps(answer.json()).replace("\\u0000", ""), (body, answer.text)
-            assert not h.requests()
-
-    asyncio.run(main())
+async def test_what_cannot_be_is_refused_at_the_door() -> None:
+    async with house(**PARSERS, max_body_bytes=8 << 20) as h:
+        for route, body, place in LATE:
+            for stream in (False, True):
+                answer = await h.post(route, body | {"stream": stream})
+                assert answer.status_code == 400, (body, answer.text)
+                assert place in json.dumps(answer.json()).replace("\\u0000", ""), (body, answer.text)
+        assert not h.requests()
 
 
 def refusing(reason: str) -> FakeEngine:
@@ -235,15 +232,12 @@ def refusing(reason: str) -> FakeEngine:
         (NATIVE, {"text": ["a", "b"], "sampling_params": [{}, {"regex": "a"}]}),  # the first has an answer by then
     ],
 )
-def test_what_the_engine_refuses_is_refused_before_the_first_byte(route: str, body: Json, stream: bool) -> None:
-    async def main() -> None:
-        async with house(refusing("json_schema: uniqueItems is not served")) as h:
-            answer = await h.post(route, body | {"stream": stream})
-            assert answer.status_code == 400
-            assert "uniqueItems" in answer.text
-            assert not h.engine.running
-
-    asyncio.run(main())
+async def test_what_the_engine_refuses_is_refused_before_the_first_byte(route: str, body: Json, stream: bool) -> None:
+    async with house(refusing("json_schema: uniqueItems is not served")) as h:
+        answer = await h.post(route, body | {"stream": stream})
+        assert answer.status_code == 400
+        assert "uniqueItems" in answer.text
+        assert not h.engine.running
 
 
 def digest(value: object) -> str:
@@ -315,13 +309,10 @@ def test_certificates(route: str, body: Json, said: str, verdict: str, sha256: J
     assert whole["sampled_tokens"] + whole["forced_tokens"] > 0
 
 
-def test_an_answer_that_may_be_anything_has_no_certificate() -> None:
-    async def main() -> None:
-        async with house() as h:
-            assert found((await h.post(CHAT, HI | {"certificate": True})).json()) is None
-            assert found((await h.post(NATIVE, {"text": "x", "certificate": True})).json()) is None
-
-    asyncio.run(main())
+async def test_an_answer_that_may_be_anything_has_no_certificate() -> None:
+    async with house() as h:
+        assert found((await h.post(CHAT, HI | {"certificate": True})).json()) is None
+        assert found((await h.post(NATIVE, {"text": "x", "certificate": True})).json()) is None
 
 
 class Person(BaseModel):
@@ -333,7 +324,7 @@ class GetWeather(BaseModel):
     city: str
 
 
-def test_the_official_client_parses_models() -> None:
+async def test_the_official_client_parses_models() -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
 
     def script(request: Request) -> list[int]:
@@ -342,30 +333,27 @@ def test_the_official_client_parses_models() -> None:
         said = CALL.replace("get_weather", "GetWeather") % "Oslo" if is_tool else '{"name": "Ö", "age": 3}'
         return [*said.encode(), END]
 
-    async def main() -> None:
-        async with (
-            house(fake_engine(script), tool_call_parser="hermes") as h,
-            on_a_port(h.app) as address,
-            openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-        ):
-            answer = await client.chat.completions.parse(model=MODEL, messages=messages, response_format=Person)
-            assert answer.choices[0].message.parsed == Person(name="Ö", age=3)
-            called = await client.chat.completions.parse(
-                model=MODEL,
-                messages=messages,
-                tools=[openai.pydantic_function_tool(GetWeather)],
-                tool_choice="required",
-            )
-            calls = called.choices[0].message.tool_calls or []
-            assert [call.function.parsed_arguments for call in calls] == [GetWeather(city="Oslo")]
-            async with client.chat.completions.stream(
-                model=MODEL, messages=messages, response_format=Person, extra_body={"certificate": True}
-            ) as stream:
-                final = await stream.get_final_completion()
-            assert final.choices[0].message.parsed == Person(name="Ö", age=3)
-            assert len(h.requests()) == 3
-
-    asyncio.run(main())
+    async with (
+        house(fake_engine(script), tool_call_parser="hermes") as h,
+        on_a_port(h.app) as address,
+        openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
+        answer = await client.chat.completions.parse(model=MODEL, messages=messages, response_format=Person)
+        assert answer.choices[0].message.parsed == Person(name="Ö", age=3)
+        called = await client.chat.completions.parse(
+            model=MODEL,
+            messages=messages,
+            tools=[openai.pydantic_function_tool(GetWeather)],
+            tool_choice="required",
+        )
+        calls = called.choices[0].message.tool_calls or []
+        assert [call.function.parsed_arguments for call in calls] == [GetWeather(city="Oslo")]
+        async with client.chat.completions.stream(
+            model=MODEL, messages=messages, response_format=Person, extra_body={"certificate": True}
+        ) as stream:
+            final = await stream.get_final_completion()
+        assert final.choices[0].message.parsed == Person(name="Ö", age=3)
+        assert len(h.requests()) == 3
 
 
 WORDS = st.sampled_from(

@@ -1,6 +1,5 @@
 """Tools and thoughts in chat completions: what the model is told, and what is read back from what it says."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -90,42 +89,36 @@ def reassembled(choices: Iterable[Json]) -> Json:
     return message
 
 
-def test_an_answer_with_everything() -> None:
+async def test_an_answer_with_everything() -> None:
     # <think> is one token of this vocabulary, </think> is one for each letter
     tokens = [*TOKENIZER.encode("<think>"), *SAID.removeprefix("<think>").encode(), END]
     thought = 1 + len(SAID.partition("</think>")[0].removeprefix("<think>").encode()) + len("</think>")
 
-    async def main() -> None:
-        async with house(fake_engine(lambda request: tokens), **PARSERS) as h:
-            answer = (await h.post(CHAT, ASKED)).json()
-        choice, usage = answer["choices"][0], answer["usage"]
-        assert without_ids(choice["message"]) == MEANT
-        assert (choice["finish_reason"], choice["matched_stop"]) == ("tool_calls", None)
-        assert usage["completion_tokens"] == len(tokens)
-        assert usage["reasoning_tokens"] == thought
-        assert usage["completion_tokens_details"] == {"reasoning_tokens": thought}
-
-    asyncio.run(main())
+    async with house(fake_engine(lambda request: tokens), **PARSERS) as h:
+        answer = (await h.post(CHAT, ASKED)).json()
+    choice, usage = answer["choices"][0], answer["usage"]
+    assert without_ids(choice["message"]) == MEANT
+    assert (choice["finish_reason"], choice["matched_stop"]) == ("tool_calls", None)
+    assert usage["completion_tokens"] == len(tokens)
+    assert usage["reasoning_tokens"] == thought
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": thought}
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 31, 64, 1000])
-def test_a_stream_says_the_same_however_long_a_step_is(step: int) -> None:
-    async def main() -> None:
-        engine = fake_engine(says(SAID))
-        engine.tokens_per_chunk = step
-        async with house(engine, **PARSERS) as h:
-            whole = (await h.post(CHAT, ASKED)).json()
-            body = ASKED | {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True}
-            chunks = events((await h.post(CHAT, body)).text)
-        assert chunks[-1]["usage"] == whole["usage"]
-        choices = [chunk["choices"][0] for chunk in chunks[:-1]]
-        assert without_ids(reassembled(choices)) == MEANT
-        assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["tool_calls"]
-        assert (choices[-1]["delta"], choices[-1]["matched_stop"]) == ({}, None)
-        logprobs = [item for choice in choices if choice["logprobs"] for item in choice["logprobs"]["content"]]
-        assert len(logprobs) == whole["usage"]["completion_tokens"]
-
-    asyncio.run(main())
+async def test_a_stream_says_the_same_however_long_a_step_is(step: int) -> None:
+    engine = fake_engine(says(SAID))
+    engine.tokens_per_chunk = step
+    async with house(engine, **PARSERS) as h:
+        whole = (await h.post(CHAT, ASKED)).json()
+        body = ASKED | {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True}
+        chunks = events((await h.post(CHAT, body)).text)
+    assert chunks[-1]["usage"] == whole["usage"]
+    choices = [chunk["choices"][0] for chunk in chunks[:-1]]
+    assert without_ids(reassembled(choices)) == MEANT
+    assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["tool_calls"]
+    assert (choices[-1]["delta"], choices[-1]["matched_stop"]) == ({}, None)
+    logprobs = [item for choice in choices if choice["logprobs"] for item in choice["logprobs"]["content"]]
+    assert len(logprobs) == whole["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -145,51 +138,39 @@ def test_a_stream_says_the_same_however_long_a_step_is(step: int) -> None:
                          "continue_final_message": True}, {"content": "b", "reasoning_content": "ok"}),
     ],
 )  # fmt: skip
-def test_what_is_no_call(said: str, body: Json, meant: Json) -> None:
-    async def main() -> None:
-        async with house(fake_engine(says(said)), **PARSERS) as h:
-            whole = (await h.post(CHAT, ASKED | body)).json()["choices"][0]
-            chunks = events((await h.post(CHAT, ASKED | body | {"stream": True})).text)
-        assert (whole["message"], whole["finish_reason"]) == ({"role": "assistant", **meant}, "stop")
-        assert reassembled(chunk["choices"][0] for chunk in chunks) == whole["message"]
-
-    asyncio.run(main())
+async def test_what_is_no_call(said: str, body: Json, meant: Json) -> None:
+    async with house(fake_engine(says(said)), **PARSERS) as h:
+        whole = (await h.post(CHAT, ASKED | body)).json()["choices"][0]
+        chunks = events((await h.post(CHAT, ASKED | body | {"stream": True})).text)
+    assert (whole["message"], whole["finish_reason"]) == ({"role": "assistant", **meant}, "stop")
+    assert reassembled(chunk["choices"][0] for chunk in chunks) == whole["message"]
 
 
-def test_thoughts_may_come_at_once() -> None:
-    async def main() -> None:
-        async with house(fake_engine(says(SAID)), **PARSERS) as h:
-            chunks = events((await h.post(CHAT, ASKED | {"stream": True, "stream_reasoning": False})).text)
-        choices = [chunk["choices"][0] for chunk in chunks]
-        told = [delta for choice in choices if (delta := choice["delta"].get("reasoning_content"))]
-        assert told == [MEANT["reasoning_content"]]
-        assert without_ids(reassembled(choices)) == MEANT
-
-    asyncio.run(main())
+async def test_thoughts_may_come_at_once() -> None:
+    async with house(fake_engine(says(SAID)), **PARSERS) as h:
+        chunks = events((await h.post(CHAT, ASKED | {"stream": True, "stream_reasoning": False})).text)
+    choices = [chunk["choices"][0] for chunk in chunks]
+    told = [delta for choice in choices if (delta := choice["delta"].get("reasoning_content"))]
+    assert told == [MEANT["reasoning_content"]]
+    assert without_ids(reassembled(choices)) == MEANT
 
 
-def test_a_call_that_was_cut_off_says_so() -> None:
-    async def main() -> None:
-        async with house(fake_engine(says(CALL % "Paris")), **PARSERS) as h:
-            choice = (await h.post(CHAT, ASKED | {"max_tokens": 60})).json()["choices"][0]
-        assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"city": "P'
-        assert choice["finish_reason"] == "length"
-
-    asyncio.run(main())
+async def test_a_call_that_was_cut_off_says_so() -> None:
+    async with house(fake_engine(says(CALL % "Paris")), **PARSERS) as h:
+        choice = (await h.post(CHAT, ASKED | {"max_tokens": 60})).json()["choices"][0]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"city": "P'
+    assert choice["finish_reason"] == "length"
 
 
-def test_one_call_at_a_time_and_n_answers() -> None:
-    async def main() -> None:
-        async with house(fake_engine(says(SAID)), **PARSERS) as h:
-            answer = (await h.post(CHAT, ASKED | {"parallel_tool_calls": False, "n": 2})).json()
-        ids = [choice["message"]["tool_calls"][0]["id"] for choice in answer["choices"]]
-        assert [len(choice["message"]["tool_calls"]) for choice in answer["choices"]] == [1, 1]
-        assert len(set(ids)) == 2
-
-    asyncio.run(main())
+async def test_one_call_at_a_time_and_n_answers() -> None:
+    async with house(fake_engine(says(SAID)), **PARSERS) as h:
+        answer = (await h.post(CHAT, ASKED | {"parallel_tool_calls": False, "n": 2})).json()
+    ids = [choice["message"]["tool_calls"][0]["id"] for choice in answer["choices"]]
+    assert [len(choice["message"]["tool_calls"]) for choice in answer["choices"]] == [1, 1]
+    assert len(set(ids)) == 2
 
 
-def test_what_the_model_is_told() -> None:
+async def test_what_the_model_is_told() -> None:
     called = {"id": "call_1", "type": "function",
               "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}  # fmt: skip
     history = [
@@ -198,36 +179,30 @@ def test_what_the_model_is_told() -> None:
         {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "rain"}]},
     ]
 
-    async def main() -> None:
-        async with house(**PARSERS) as h:
-            for tools, choice in (([TOOL], "auto"), ([TOOL], "none"), ([], None)):
-                body = {"messages": history, "tools": tools, "tool_choice": choice}
-                assert (await h.post(CHAT, body)).status_code == 200
-            tokens = (await h.post("/v1/tokenize", {"messages": history, "tools": [TOOL]})).json()["tokens"]
-            told = [unpack(request.tokens) for request in h.requests()]
-        prompts = [TOKENIZER.decode(ids, skip_special_tokens=False) for ids in told]
-        conversation = (
-            'user: hi\nassistant: \n<tool_call>get_weather {"city": "Paris"}</tool_call>\ntool: rain\nassistant: '
-        )
-        assert prompts == [json.dumps(TOOL) + " " + conversation, conversation, conversation]
-        assert tokens == [*told[0]]
-
-    asyncio.run(main())
+    async with house(**PARSERS) as h:
+        for tools, choice in (([TOOL], "auto"), ([TOOL], "none"), ([], None)):
+            body = {"messages": history, "tools": tools, "tool_choice": choice}
+            assert (await h.post(CHAT, body)).status_code == 200
+        tokens = (await h.post("/v1/tokenize", {"messages": history, "tools": [TOOL]})).json()["tokens"]
+        told = [unpack(request.tokens) for request in h.requests()]
+    prompts = [TOKENIZER.decode(ids, skip_special_tokens=False) for ids in told]
+    conversation = (
+        'user: hi\nassistant: \n<tool_call>get_weather {"city": "Paris"}</tool_call>\ntool: rain\nassistant: '
+    )
+    assert prompts == [json.dumps(TOOL) + " " + conversation, conversation, conversation]
+    assert tokens == [*told[0]]
 
 
-def test_types_of_other_languages_become_those_of_json() -> None:
+async def test_types_of_other_languages_become_those_of_json() -> None:
     properties = {"a": {"type": "int"}, "b": {"type": ["varchar", "null"]}, "c": {"items": {"type": "Double"}}}
     schema = {"type": "dict", "properties": properties}
 
-    async def main() -> None:
-        async with house(**PARSERS) as h:
-            body = ASKED | {"tools": [{"function": {"name": "f", "parameters": schema}}]}
-            assert (await h.post(CHAT, body)).status_code == 200
-            told = TOKENIZER.decode(unpack(h.requests()[0].tokens))
-        types = re.findall(r'"type": ("\w+"|\[[^]]*\])', told)
-        assert types == ['"object"', '"integer"', '["string", "null"]', '"number"']
-
-    asyncio.run(main())
+    async with house(**PARSERS) as h:
+        body = ASKED | {"tools": [{"function": {"name": "f", "parameters": schema}}]}
+        assert (await h.post(CHAT, body)).status_code == 200
+        told = TOKENIZER.decode(unpack(h.requests()[0].tokens))
+    types = re.findall(r'"type": ("\w+"|\[[^]]*\])', told)
+    assert types == ['"object"', '"integer"', '["string", "null"]', '"number"']
 
 
 def special(*markers: str) -> tuple[Tokenizer, FakeEngine]:
@@ -242,21 +217,18 @@ def special(*markers: str) -> tuple[Tokenizer, FakeEngine]:
     return tokenizer, engine
 
 
-def test_special_tokens_are_read_and_not_shown() -> None:
+async def test_special_tokens_are_read_and_not_shown() -> None:
     tokenizer, engine = special("<think>", "</think>", "<tool_call>", "</tool_call>")
 
-    async def main() -> None:
-        async with house(engine, tokenizer=tokenizer, **PARSERS) as h:
-            answer = (await h.post(CHAT, ASKED)).json()
-            assert answer["choices"][0]["message"]["tool_calls"][1]["function"]["name"] == "get_weather"
-            assert answer["choices"][0]["message"]["content"] == "Let me see."
-            plain = (await h.post(CHAT, ASKED | {"tools": None})).json()["choices"][0]["message"]
-            assert "<" not in plain["content"]
-            assert plain["reasoning_content"] == MEANT["reasoning_content"]
-            text = (await h.post("/generate", {"text": "hi"})).json()["text"]
-            assert "<" not in text
-
-    asyncio.run(main())
+    async with house(engine, tokenizer=tokenizer, **PARSERS) as h:
+        answer = (await h.post(CHAT, ASKED)).json()
+        assert answer["choices"][0]["message"]["tool_calls"][1]["function"]["name"] == "get_weather"
+        assert answer["choices"][0]["message"]["content"] == "Let me see."
+        plain = (await h.post(CHAT, ASKED | {"tools": None})).json()["choices"][0]["message"]
+        assert "<" not in plain["content"]
+        assert plain["reasoning_content"] == MEANT["reasoning_content"]
+        text = (await h.post("/generate", {"text": "hi"})).json()["text"]
+        assert "<" not in text
 
 
 @pytest.mark.parametrize(
@@ -279,15 +251,12 @@ def test_special_tokens_are_read_and_not_shown() -> None:
          "messages[0].tool_calls[0].function.arguments"),
     ],
 )  # fmt: skip
-def test_what_is_refused(body: Json, field: str) -> None:
-    async def main() -> None:
-        async with house(**PARSERS) as h:
-            answer = await h.post(CHAT, ASKED | body)
-            assert answer.status_code == 400
-            assert field in answer.json()["message"]
-            assert not h.requests()
-
-    asyncio.run(main())
+async def test_what_is_refused(body: Json, field: str) -> None:
+    async with house(**PARSERS) as h:
+        answer = await h.post(CHAT, ASKED | body)
+        assert answer.status_code == 400
+        assert field in answer.json()["message"]
+        assert not h.requests()
 
 
 KEYWORDS = (
@@ -320,52 +289,46 @@ def test_tools_are_taken_or_refused(tools: list[Json], choice: Any) -> None:
         assert set(choose(functions, choice, True).functions) <= set(functions)
 
 
-def test_tools_without_a_parser_are_refused() -> None:
-    async def main() -> None:
-        async with house() as h:
-            answer = await h.post(CHAT, ASKED)
-            assert answer.status_code == 400
-            assert "--tool-call-parser" in answer.json()["message"]
-            assert (await h.http.get("/model_info")).json()["tool_call_parser"] is None
-        async with house(**PARSERS) as h:
-            told: Mapping[str, object] = (await h.http.get("/model_info")).json()
-            assert (told["tool_call_parser"], told["reasoning_parser"]) == ("hermes", "qwen3")
-
-    asyncio.run(main())
+async def test_tools_without_a_parser_are_refused() -> None:
+    async with house() as h:
+        answer = await h.post(CHAT, ASKED)
+        assert answer.status_code == 400
+        assert "--tool-call-parser" in answer.json()["message"]
+        assert (await h.http.get("/model_info")).json()["tool_call_parser"] is None
+    async with house(**PARSERS) as h:
+        told: Mapping[str, object] = (await h.http.get("/model_info")).json()
+        assert (told["tool_call_parser"], told["reasoning_parser"]) == ("hermes", "qwen3")
 
 
-def test_the_official_client() -> None:
+async def test_the_official_client() -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
     tool: ChatCompletionToolParam = {"type": "function", "function": TOOL["function"]}
 
-    async def main() -> None:
-        async with (
-            house(fake_engine(says(SAID)), **PARSERS) as h,
-            on_a_port(h.app) as address,
-            openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-        ):
-            answer = await client.chat.completions.create(model=MODEL, messages=messages, tools=[tool])
-            whole = answer.choices[0]
-            assert (whole.finish_reason, whole.message.content) == ("tool_calls", "Let me see.")
-            assert answer.usage is not None and answer.usage.completion_tokens_details is not None
-            async with client.chat.completions.stream(model=MODEL, messages=messages, tools=[tool]) as stream:
-                streamed = (await stream.get_final_completion()).choices[0]
-            for choice in (whole, streamed):
-                calls = [call for call in choice.message.tool_calls or () if call.type == "function"]
-                arguments = [json.loads(call.function.arguments)["city"] for call in calls]
-                assert arguments == ["Paris", "Åland </tool_call>"]
-                assert [call.function.name for call in calls] == ["get_weather"] * 2
-            assert (streamed.finish_reason, streamed.message.content) == ("tool_calls", "Let me see.")
-            await client.chat.completions.create(
-                model=MODEL,
-                messages=[
-                    *messages,
-                    whole.message.model_dump(include={"role", "content", "tool_calls"}),  # type: ignore[list-item]  # as agents send it back
-                    {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
-                ],
-                tools=[tool],
-            )
-            told = TOKENIZER.decode(unpack(h.requests()[-1].tokens))
-            assert told.endswith('{"city": "Åland </tool_call>"}</tool_call>\ntool: rain\nassistant: ')
-
-    asyncio.run(main())
+    async with (
+        house(fake_engine(says(SAID)), **PARSERS) as h,
+        on_a_port(h.app) as address,
+        openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
+        answer = await client.chat.completions.create(model=MODEL, messages=messages, tools=[tool])
+        whole = answer.choices[0]
+        assert (whole.finish_reason, whole.message.content) == ("tool_calls", "Let me see.")
+        assert answer.usage is not None and answer.usage.completion_tokens_details is not None
+        async with client.chat.completions.stream(model=MODEL, messages=messages, tools=[tool]) as stream:
+            streamed = (await stream.get_final_completion()).choices[0]
+        for choice in (whole, streamed):
+            calls = [call for call in choice.message.tool_calls or () if call.type == "function"]
+            arguments = [json.loads(call.function.arguments)["city"] for call in calls]
+            assert arguments == ["Paris", "Åland </tool_call>"]
+            assert [call.function.name for call in calls] == ["get_weather"] * 2
+        assert (streamed.finish_reason, streamed.message.content) == ("tool_calls", "Let me see.")
+        await client.chat.completions.create(
+            model=MODEL,
+            messages=[
+                *messages,
+                whole.message.model_dump(include={"role", "content", "tool_calls"}),  # type: ignore[list-item]  # as agents send it back
+                {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+            ],
+            tools=[tool],
+        )
+        told = TOKENIZER.decode(unpack(h.requests()[-1].tokens))
+        assert told.endswith('{"city": "Åland </tool_call>"}</tool_call>\ntool: rain\nassistant: ')

@@ -45,125 +45,104 @@ def ask(client: EngineClient, id: str = "a") -> Ear:
     return ear
 
 
-def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            assert engine.sent == [Hello(front=3)]
-            assert client.ready == engine.ready
-            chunks = await ask(client).all()
-            assert [len(chunk.tokens) for chunk in chunks] == [1, 1, 1, 1]
-            assert [chunk.finish is not None for chunk in chunks] == [False, False, False, True]
-            assert client.ids() == []
-            assert not client.is_in_flight("a")
-
-    asyncio.run(main())
+async def test_a_request_is_a_stream_that_ends_after_its_finish() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        assert engine.sent == [Hello(front=3)]
+        assert client.ready == engine.ready
+        chunks = await ask(client).all()
+        assert [len(chunk.tokens) for chunk in chunks] == [1, 1, 1, 1]
+        assert [chunk.finish is not None for chunk in chunks] == [False, False, False, True]
+        assert client.ids() == []
+        assert not client.is_in_flight("a")
 
 
-def test_streams_do_not_mix() -> None:
-    async def main() -> None:
-        engine = FakeEngine(script=lambda request: [ord(request.id)] * 9)
-        async with connected(engine, front=3) as client:
-            ears = {id: ask(client, id) for id in "abc"}
-            assert client.ids() == ["a", "b", "c"]
-            for id, ear in ears.items():
-                assert [token for chunk in await ear.all() for token in chunk.tokens] == [ord(id)] * 4
-            assert client.ids() == []
-
-    asyncio.run(main())
+async def test_streams_do_not_mix() -> None:
+    engine = FakeEngine(script=lambda request: [ord(request.id)] * 9)
+    async with connected(engine, front=3) as client:
+        ears = {id: ask(client, id) for id in "abc"}
+        assert client.ids() == ["a", "b", "c"]
+        for id, ear in ears.items():
+            assert [token for chunk in await ear.all() for token in chunk.tokens] == [ord(id)] * 4
+        assert client.ids() == []
 
 
-def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            engine.hold()
-            ear = ask(client)
-            with pytest.raises(BadRequest, match="'a' is being served") as error:
-                ask(client)
-            assert error.value.field == "rid"
-            client.abort(Abort(id="a"))
-            assert client.is_in_flight("a")
-            client.abort(Abort(id="unknown"))
+async def test_an_id_is_in_flight_until_the_engine_says_so() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        engine.hold()
+        ear = ask(client)
+        with pytest.raises(BadRequest, match="'a' is being served") as error:
+            ask(client)
+        assert error.value.field == "rid"
+        client.abort(Abort(id="a"))
+        assert client.is_in_flight("a")
+        client.abort(Abort(id="unknown"))
+        (last,) = await ear.all()
+        assert last.finish is not None
+        assert last.finish.reason == "abort"
+        assert engine.said(Abort) == [Abort(id="a")]
+        ask(client)
+
+
+async def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        engine.hold()
+        ears = [ask(client, id) for id in "ab"]
+        await asyncio.sleep(0)
+        engine.die()
+        client.engine_died("killed by signal 9")
+        for ear in ears:
             (last,) = await ear.all()
             assert last.finish is not None
-            assert last.finish.reason == "abort"
-            assert engine.said(Abort) == [Abort(id="a")]
+            assert (last.finish.reason, last.finish.code) == ("error", 503)
+            assert last.finish.detail == "killed by signal 9"
+        assert client.ready is None
+        assert engine.said(Hello) == [Hello(front=3)] * 2
+        calls: list[Callable[[], Awaitable[object]]] = [client.stats, client.flush]
+        for call in calls:
+            with pytest.raises(EngineDead, match="starting"):
+                await call()
+        with pytest.raises(EngineDead):
             ask(client)
-
-    asyncio.run(main())
-
-
-def test_a_dead_engine_ends_every_stream_with_one_error() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            engine.hold()
-            ears = [ask(client, id) for id in "ab"]
-            await asyncio.sleep(0)
-            engine.die()
-            client.engine_died("killed by signal 9")
-            for ear in ears:
-                (last,) = await ear.all()
-                assert last.finish is not None
-                assert (last.finish.reason, last.finish.code) == ("error", 503)
-                assert last.finish.detail == "killed by signal 9"
-            assert client.ready is None
-            assert engine.said(Hello) == [Hello(front=3)] * 2
-            calls: list[Callable[[], Awaitable[object]]] = [client.stats, client.flush]
-            for call in calls:
-                with pytest.raises(EngineDead, match="starting"):
-                    await call()
-            with pytest.raises(EngineDead):
-                ask(client)
-            engine.go()
-            engine.revive()
-            await client.wait_ready()
-            chunks = await ask(client).all()
-            assert chunks[-1].finish is not None
-            assert chunks[-1].finish.reason == "length"
-
-    asyncio.run(main())
+        engine.go()
+        engine.revive()
+        await client.wait_ready()
+        chunks = await ask(client).all()
+        assert chunks[-1].finish is not None
+        assert chunks[-1].finish.reason == "length"
 
 
-def test_a_question_is_not_left_open_when_the_engine_dies() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            engine.die()
-            asked = asyncio.create_task(client.flush())
-            await asyncio.sleep(0)
-            client.engine_died("gone")
-            with pytest.raises(EngineDead, match="gone"):
-                await asked
-
-    asyncio.run(main())
+async def test_a_question_is_not_left_open_when_the_engine_dies() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        engine.die()
+        asked = asyncio.create_task(client.flush())
+        await asyncio.sleep(0)
+        client.engine_died("gone")
+        with pytest.raises(EngineDead, match="gone"):
+            await asked
 
 
-def test_questions_get_their_own_answers() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            engine.hold()
-            ask(client)
-            stats, flush = await asyncio.gather(client.stats(), client.flush())
-            assert stats.stats == engine.stats
-            assert not flush.ok
-
-    asyncio.run(main())
+async def test_questions_get_their_own_answers() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        engine.hold()
+        ask(client)
+        stats, flush = await asyncio.gather(client.stats(), client.flush())
+        assert stats.stats == engine.stats
+        assert not flush.ok
 
 
-def test_ending_one_reader_harms_no_other() -> None:
-    async def main() -> None:
-        engine = FakeEngine()
-        async with connected(engine, front=3) as client:
-            ear = ask(client)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0):
-                    await ear.all()
-            assert len(await ear.all()) == 4
-
-    asyncio.run(main())
+async def test_ending_one_reader_harms_no_other() -> None:
+    engine = FakeEngine()
+    async with connected(engine, front=3) as client:
+        ear = ask(client)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await ear.all()
+        assert len(await ear.all()) == 4
 
 
 def test_what_was_said_while_nobody_listened_is_taken_back_before_the_next_engine_is_greeted() -> None:

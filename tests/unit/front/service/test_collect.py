@@ -128,23 +128,20 @@ def test_errors_and_aborts_are_told_even_after_a_stop() -> None:
         assert (whole.text, whole.finish) == ("a", finish)
 
 
-def test_a_slow_reader_finds_one_chunk_of_each() -> None:
-    async def main() -> None:
-        mailbox = Mailbox()
-        for at in range(3):
-            for index in (1, 0):
-                mailbox.put(TextChunk(id="a", index=index, text=str(at), tokens=(at,), usage=Usage(prompt=at)))
-        mailbox.put(TextChunk(id="a", index=2))  # nothing to tell
-        mailbox.put(TextChunk(id="a", index=0, finish=Finish(reason="length")))
-        expected = TextChunk(id="a", index=1, text="012", tokens=(0, 1, 2), usage=Usage(prompt=2))
-        assert await mailbox.take() == expected
-        mailbox.put(TextChunk(id="a", index=1, text="3"))
-        assert (await mailbox.take()).finish == Finish(reason="length")
-        assert (await mailbox.take()).text == "3"
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(mailbox.take(), 0.01)
-        mailbox.fail(ValueError("broken"))
-        with pytest.raises(ValueError, match="broken"):
-            await mailbox.take()
-
-    asyncio.run(main())
+async def test_a_slow_reader_finds_one_chunk_of_each() -> None:
+    mailbox = Mailbox()
+    for at in range(3):
+        for index in (1, 0):
+            mailbox.put(TextChunk(id="a", index=index, text=str(at), tokens=(at,), usage=Usage(prompt=at)))
+    mailbox.put(TextChunk(id="a", index=2))  # nothing to tell
+    mailbox.put(TextChunk(id="a", index=0, finish=Finish(reason="length")))
+    expected = TextChunk(id="a", index=1, text="012", tokens=(0, 1, 2), usage=Usage(prompt=2))
+    assert await mailbox.take() == expected
+    mailbox.put(TextChunk(id="a", index=1, text="3"))
+    assert (await mailbox.take()).finish == Finish(reason="length")
+    assert (await mailbox.take()).text == "3"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(mailbox.take(), 0.01)
+    mailbox.fail(ValueError("broken"))
+    with pytest.raises(ValueError, match="broken"):
+        await mailbox.take()

@@ -1,6 +1,5 @@
 """The process that checks: it answers, it is killed when it takes too long, and the next one answers."""
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ def judging(seconds: float = 20.0) -> Iterator[Judge]:
         judge.close()
 
 
-def test_it_answers_and_outlives_what_never_ends() -> None:
-    async def main(judge: Judge) -> None:
+async def test_it_answers_and_outlives_what_never_ends() -> None:
+    with judging() as judge:
         assert await judge.ask(INTEGER) == Opinion("valid")
         judge._seconds = 0.3
         began = time.monotonic()
@@ -36,12 +35,9 @@ def test_it_answers_and_outlives_what_never_ends() -> None:
         judge._seconds = 20.0
         assert await judge.ask(INTEGER) == Opinion("valid")
 
+
+async def test_a_child_that_died_is_replaced() -> None:
     with judging() as judge:
-        asyncio.run(main(judge))
-
-
-def test_a_child_that_died_is_replaced() -> None:
-    async def main(judge: Judge) -> None:
         assert (await judge.ask(INTEGER)).verdict == "valid"
         assert judge._child is not None
         judge._child.kill()
@@ -49,21 +45,19 @@ def test_a_child_that_died_is_replaced() -> None:
         assert (await judge.ask(INTEGER)).verdict == "unchecked"
         assert (await judge.ask(INTEGER)).verdict == "valid"
 
-    with judging() as judge:
-        asyncio.run(main(judge))
-
 
 def wanted(kind: str, source: str) -> Wanted:
     return Wanted(Grammar(kind, source), "field")  # type: ignore[arg-type]  # the tests name known kinds
 
 
-def test_certificates() -> None:
+async def test_certificates() -> None:
     schema = wanted("json_schema", '{"type": "object", "required": ["é"]}')
     promise = Promise(grammar=schema.grammar, content=schema, calls={"f": schema})
     usage = Usage(prompt=3, output=10, forced=4, backend="one")
     ended, stopped, long = Finish(reason="stop", detail=7), Finish(reason="stop", detail="}"), Finish(reason="length")
 
-    async def main(judge: Judge) -> None:
+    with judging() as judge:
+
         async def of(finish: Finish | None, content: str, *calls: tuple[str, str], must: bool = False) -> Certificate:
             made = Promise(
                 grammar=promise.grammar, content=None if must else schema, calls=promise.calls, must_call=must
@@ -82,6 +76,3 @@ def test_certificates() -> None:
         assert (await of(ended, "", ("f", '{"é": 1}'), ("f", '{"é": 2}'))).verdict == "valid"
         assert (await of(ended, "", ("f", '{"é": 1}'), ("f", "{}"))).verdict == "invalid"
         assert (await of(ended, "hello", must=True)).verdict == "invalid"
-
-    with judging() as judge:
-        asyncio.run(main(judge))
