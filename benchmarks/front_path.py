@@ -16,7 +16,7 @@ from multiprocessing.synchronize import Event
 import uvicorn
 
 from benchmarks.facts import report
-from stemma.bench.http import Address, events
+from stemma.bench.http import Address, stream
 from stemma.core.config.ask import ask_from
 from stemma.core.config.machine import probe
 from stemma.core.config.resolve import resolve
@@ -30,7 +30,7 @@ from stemma.front.server.listen import listen
 from stemma.front.service.connect import connect
 
 STEP_SECONDS = 0.008
-OUTPUT = 100
+OUTPUT = 400
 PORT = 30091
 BODY = b'{"prompt": [5, 6, 7], "max_tokens": %d, "stream": true, "ignore_eos": true}' % OUTPUT
 
@@ -60,12 +60,10 @@ def speak(address: str, streams: int) -> None:
 def read(streams: int, is_done: Event) -> None:
     """The clients."""
 
-    async def one() -> int:
-        address = Address(host="127.0.0.1", port=PORT)
-        return len([event async for event in events(address, "/v1/completions", BODY)])
-
     async def every() -> None:
-        await asyncio.gather(*(one() for _ in range(streams)))
+        address = Address(host="127.0.0.1", port=PORT)
+        asks = (stream(address, "/v1/completions", BODY, lambda event: None) for _ in range(streams))
+        await asyncio.gather(*asks)
 
     asyncio.run(every())
     is_done.set()

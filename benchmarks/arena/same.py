@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from stemma.bench.door import Server
-from stemma.bench.http import events
+from stemma.bench.http import stream
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Prompt, Span, Workload
 from stemma.core.base.errors import StemmaError
@@ -61,13 +61,17 @@ async def say(server: Server, prompt: Prompt, with_margins: bool) -> Said:
     timeline = Timeline(len(prompt.tokens), prompt.output_tokens)
     margins: list[tuple[int, float]] = []
     narrowest = INFINITE
-    async for event in events(server.address, server.door.path, msgspec.json.encode(body)):
+
+    def hear(event: Any) -> None:
+        nonlocal narrowest
         before = len(timeline.text)
         server.door.read(event, 0.0, timeline)
         narrowest = min([narrowest, *leads(event)])
         if len(timeline.text) > before:
             margins.append((len(timeline.text), narrowest))
             narrowest = INFINITE
+
+    await stream(server.address, server.door.path, msgspec.json.encode(body), hear)
     return Said(text=timeline.text, margins=margins)
 
 

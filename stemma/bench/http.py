@@ -1,8 +1,8 @@
-"""HTTP as a measuring client needs it: lines of an answer as they come, with nothing between socket and clock."""
+"""HTTP as a measuring client needs it: events of an answer as they come, with nothing between socket and clock."""
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from stemma.core.base.errors import BadRequest, Busy, ConfigError, EngineDead, StemmaError
 
+READ_BYTES = 1 << 14
 CUT_SHORT = "the answer ended in the middle"
 
 
@@ -66,40 +67,19 @@ def lost(address: Address, error: Exception) -> EngineDead:
     return EngineDead(f"{address.name}: {str(error) or type(error).__name__}")
 
 
-async def lines(address: Address, path: str, body: bytes | None = None) -> AsyncGenerator[bytes, None]:
-    """The lines of an answer as they come: of a POST if there is a body, else of a GET.
+async def stream(address: Address, path: str, body: bytes, hear: Callable[[Any], None]) -> None:
+    """POST, and say each event of the answer as it comes, up to its [DONE].
 
-    Raises what the server refuses, and EngineDead when the connection fails.
+    Raises what the server refuses, what an event says of an error, what `hear` raises, and EngineDead when the
+    connection fails.
     """
-    writer = None
-    try:
-        context = ssl.create_default_context() if address.is_secure else None
-        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
-        writer.write(_head(address, path, body) + (body or b""))
-        status, headers = await _answer(reader)
-        parts = _parts(reader, headers)
-        if status != 200:
-            raise refused(status, b"".join([part async for part in parts]))
-        rest = b""
-        async for part in parts:
-            *whole, rest = (rest + part).split(b"\n")
-            for line in whole:
-                yield line
-        if rest:
-            yield rest
-    except (OSError, EOFError, ValueError) as error:
-        raise lost(address, error) from None
-    finally:
-        if writer is not None:
-            writer.close()
+    is_done = False
 
-
-async def events(address: Address, path: str, body: bytes) -> AsyncIterator[Any]:
-    """The events of a stream, up to its [DONE]. Raises like `lines`, and what an event says of an error."""
-    async for line in lines(address, path, body):
-        if not line.startswith(b"data:"):
-            continue
-        if line[5:].strip() == b"[DONE]":
+    def read(line: bytes) -> None:
+        nonlocal is_done
+        if is_done or not line.startswith(b"data:"):
+            return
+        if is_done := line[5:].strip() == b"[DONE]":
             return
         try:
             event = msgspec.json.decode(line[5:])
@@ -107,17 +87,39 @@ async def events(address: Address, path: str, body: bytes) -> AsyncIterator[Any]
             raise EngineDead(f"{address.name}: an event that is no JSON: {line[:80]!r}") from None
         if error := event.get("error"):
             raise EngineDead(str(error.get("message", error) if isinstance(error, dict) else error))
-        yield event
-    raise lost(address, EOFError(CUT_SHORT))
+        hear(event)
+
+    await _ask(address, path, body, read)
+    if not is_done:
+        raise lost(address, EOFError(CUT_SHORT))
 
 
 async def fetch(address: Address, path: str) -> Any:
-    """The JSON that a GET brings."""
-    whole = b"\n".join([line async for line in lines(address, path)])
+    """The JSON that a GET brings. Raises like `stream`."""
+    lines: list[bytes] = []
+    await _ask(address, path, None, lines.append)
     try:
-        return msgspec.json.decode(whole)
+        return msgspec.json.decode(b"\n".join(lines))
     except msgspec.DecodeError:
         raise BadRequest(f"{address.name}{path} does not answer with JSON") from None
+
+
+async def _ask(address: Address, path: str, body: bytes | None, hear: Callable[[bytes], None]) -> None:
+    """Send a POST if there is a body, else a GET; say each line of the answer."""
+    loop, transport, refusal = asyncio.get_running_loop(), None, list[bytes]()
+    try:
+        context = ssl.create_default_context() if address.is_secure else None
+        transport, answer = await loop.create_connection(
+            lambda: _Answer(hear, refusal.append), address.host, address.port, ssl=context
+        )
+        transport.write(_head(address, path, body) + (body or b""))
+        if (status := await answer.ended) != 200:
+            raise refused(status, b"\n".join(refusal))
+    except (OSError, EOFError, ValueError) as error:
+        raise lost(address, error) from None
+    finally:
+        if transport is not None:
+            transport.close()
 
 
 def _head(address: Address, path: str, body: bytes | None) -> bytes:
@@ -127,20 +129,82 @@ def _head(address: Address, path: str, body: bytes | None) -> bytes:
     return "\r\n".join([first, f"Host: {address.name}", "Connection: close", *words, *size, "", ""]).encode()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    """Status and headers; their names in small letters."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    fields = (line.partition(":") for line in head[1:] if line)
-    return int(head[0].split()[1]), {name.lower(): value.strip() for name, _, value in fields}
+class _Answer(asyncio.BufferedProtocol):
+    """Reads an answer inside the callbacks of its socket: between it and the clock stand no queue and no task.
 
+    Says the lines of what is answered with 200 to `hear`, of everything else to `refuse`. Reads into memory of its own:
+    what asyncio would give each read takes longer to make than the token that it is for.
+    """
 
-async def _parts(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:
-    """The body in pieces, however the server marks its end."""
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-            yield (await reader.readexactly(size + 2))[:-2]
-    elif "content-length" in headers:
-        yield await reader.readexactly(int(headers["content-length"]))
-    else:
-        while part := await reader.read(1 << 16):
-            yield part
+    def __init__(self, hear: Callable[[bytes], None], refuse: Callable[[bytes], None]):
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # its status
+        self._hear = hear
+        self._refuse = refuse
+        self._memory = memoryview(bytearray(READ_BYTES))
+        self._status = 0  # 0: the head is not whole
+        self._is_chunked = False
+        self._left: int | None = None  # bytes of the body that are to come, if the head told
+        self._rest = b""  # of a head, or of a chunk, that is not whole
+        self._line = b""  # which is not whole
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self.ended.done():
+            part = bytes(self._memory[:nbytes])
+            try:
+                self._read(part if self._status else self._body(self._rest + part))
+            except Exception as error:
+                self.ended.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Which is how a body ends whose length nobody told."""
+        if not self.ended.done():
+            is_cut = not self._status or self._is_chunked or self._left is not None
+            if exc is not None or is_cut:
+                self.ended.set_exception(exc or EOFError(CUT_SHORT))
+            else:
+                self._left = 0
+                self.buffer_updated(0)
+
+    def _body(self, part: bytes) -> bytes:
+        """What stands behind the head, which is read once it is whole."""
+        head, blank, body = part.partition(b"\r\n\r\n")
+        self._rest = b"" if blank else head
+        if blank:
+            first, *lines = head.decode("latin-1").split("\r\n")
+            fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            self._status = int(first.split()[1])
+            self._is_chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+            self._left = int(fields["content-length"]) if "content-length" in fields else None
+            if self._status != 200:
+                self._hear = self._refuse
+        return body
+
+    def _read(self, part: bytes) -> None:
+        if self._is_chunked:
+            part = self._whole_chunks(self._rest + part)
+        elif self._left is not None:
+            self._left -= len(part)
+        *lines, self._line = (self._line + part).split(b"\n")
+        for line in lines:
+            self._hear(line)
+        if self._left is not None and self._left <= 0:
+            self._hear(self._line)
+            self.ended.set_result(self._status)
+
+    def _whole_chunks(self, part: bytes) -> bytes:
+        """What is in them. The last one, which is empty, ends the body."""
+        at, found = 0, list[bytes]()
+        while (line := part.find(b"\r\n", at)) >= 0:
+            size = int(part[at:line].partition(b";")[0], 16)
+            end = line + 2 + size
+            if not size:
+                self._left = 0
+            if not size or len(part) < end + 2:
+                break
+            found.append(part[line + 2 : end])
+            at = end + 2
+        self._rest = part[at:]
+        return b"".join(found)

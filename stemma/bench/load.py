@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from stemma.bench.door import Server
-from stemma.bench.http import events
+from stemma.bench.http import stream
 from stemma.bench.timeline import Timeline
 from stemma.bench.workload import Prompt, Span, Workload, gaps, usable_ids
 from stemma.core.base.errors import EngineDead, StemmaError
@@ -61,12 +62,13 @@ async def _all(server: Server, load: Load, pairs: Sequence[tuple[Prompt, Timelin
 
 
 async def _send(server: Server, prompt: Prompt, timeline: Timeline) -> None:
-    body = server.door.body(prompt)
-    timeline.sent = time.perf_counter()
-    async for event in events(server.address, server.door.path, body):
-        at = time.perf_counter()
+    def hear(event: Any) -> None:
         try:
-            server.door.read(event, at, timeline)
+            server.door.read(event, time.perf_counter(), timeline)
         except (LookupError, TypeError) as error:
             raise EngineDead(f"{server.address.name}: an event without {error}: {str(event)[:80]}") from None
+
+    body = server.door.body(prompt)
+    timeline.sent = time.perf_counter()
+    await stream(server.address, server.door.path, body, hear)
     timeline.is_done = True

@@ -45,7 +45,7 @@ class Frames:
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def cut(self, part: bytes) -> list[bytes]:
+    def cut(self, part: bytes | memoryview) -> list[bytes]:
         """The messages that are complete with this part."""
         rest, at, bodies = self._rest, 0, []
         rest += part
@@ -60,7 +60,7 @@ class Frames:
         return bodies
 
 
-class UnixFrontChannel(asyncio.Protocol):
+class UnixFrontChannel(asyncio.BufferedProtocol):
     """A front's end, made inside the event loop that uses it.
 
     Connects again and again. What an engine that died did not read is dropped; what is sent without one waits for the
@@ -74,6 +74,7 @@ class UnixFrontChannel(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None  # None: there is no engine
         self._is_closed = False
+        self._memory = memoryview(bytearray(READ_BYTES))  # what asyncio would give each read takes long to make
         self._connecting = asyncio.create_task(self._connect())
 
     def send(self, message: ToEngine) -> None:
@@ -105,8 +106,11 @@ class UnixFrontChannel(asyncio.Protocol):
         transport.write(b"".join((self._introduction, *self._unsent)))
         self._unsent.clear()
 
-    def data_received(self, part: bytes) -> None:
-        for body in self._frames.cut(part):
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for body in self._frames.cut(self._memory[:nbytes]):
             self._received.put_nowait(body)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import resource
+from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from stemma.front.server.outlet import Burst, Framing, Outlet
 
 HEAD_SECONDS = 30.0  # so long the head of a request may take, from the connection or the answer before it
 STALL_SECONDS = 120.0  # so long a client may leave unread what was sent to it
@@ -15,14 +18,21 @@ SPARE_FILES = 128  # files that are no connections: the model's, an engine's pip
 class Connection(H11Protocol):
     """uvicorn's, which waits for ever: here a client that says nothing, or does not read, is given up.
 
-    Between two requests uvicorn waits 5 seconds for the next to begin; a body has a limit of its own.
+    Between two requests uvicorn waits 5 seconds for the next to begin; a body has a limit of its own. All that a server
+    writes goes by one burst.
     """
 
     _head: asyncio.TimerHandle | None = None  # runs while no request is served
     _stall: asyncio.TimerHandle | None = None  # runs while the client does not keep up
 
+    def __init__(self, burst: Burst, **uvicorns: Any):
+        super().__init__(**uvicorns)
+        self.conn = Framing()
+        self._burst = burst
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self.transport = Outlet(transport, self._burst)
         if len(self.connections) > (most := most_connections()):
             return self._refuse(503, f"this server has {most} connections, the most that it takes; try again later")
         self._await_head()

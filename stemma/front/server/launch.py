@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 
@@ -20,6 +21,7 @@ from stemma.core.config.serve import ServeConfig
 from stemma.core.wire.unix import UnixFrontChannel
 from stemma.front.server.app import build_app
 from stemma.front.server.connection import Connection
+from stemma.front.server.outlet import Burst
 from stemma.front.service.client import EngineClient
 from stemma.front.service.connect import connect
 from stemma.front.service.watch import REFUSED, EngineProcess, describe
@@ -136,7 +138,8 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         lifespan="off",
-        http=Connection,  # by h11, which bounds the size of a request's head; httptools does not
+        # By h11, which bounds the size of a request's head; httptools does not.
+        http=partial(Connection, Burst()),  # type: ignore[arg-type]  # it is called, as a class would be
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=1,

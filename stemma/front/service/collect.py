@@ -120,25 +120,37 @@ class Mailbox:
     """Between continuations that run and a reader who may be slow: holds at most one chunk of each."""
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[str, int], Pending] = {}  # the one that waits longest first
-        self._has_mail = asyncio.Event()
+        self._waiting: dict[tuple[str, int], TextChunk | Pending] = {}  # the one that waits longest first
+        self._reader: asyncio.Future[None] | None = None  # who waits for mail
         self._error: Exception | None = None
 
     def put(self, chunk: TextChunk) -> None:
         if chunk.text or chunk.tokens or chunk.prompt_logprobs or chunk.finish or chunk.usage:
-            self._pending.setdefault((chunk.id, chunk.index), Pending()).add(chunk)
-            self._has_mail.set()
+            key = chunk.id, chunk.index
+            before = self._waiting.setdefault(key, chunk)
+            if isinstance(before, Pending):
+                before.add(chunk)
+            elif before is not chunk:
+                whole = self._waiting[key] = Pending()
+                whole.add(before)
+                whole.add(chunk)
+            self._call()
 
     def fail(self, error: Exception) -> None:
         """Whoever reads gets this instead."""
         self._error = error
-        self._has_mail.set()
+        self._call()
 
     async def take(self) -> TextChunk:
-        while not self._pending or self._error is not None:
+        while not self._waiting or self._error is not None:
             if self._error is not None:
                 raise self._error
-            self._has_mail.clear()
-            await self._has_mail.wait()
-        id, index = next(iter(self._pending))
-        return self._pending.pop((id, index)).take(id, index)
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        key = next(iter(self._waiting))
+        found = self._waiting.pop(key)
+        return found.take(*key) if isinstance(found, Pending) else found
+
+    def _call(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)

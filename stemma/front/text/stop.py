@@ -65,6 +65,7 @@ class StopFinder:
 
     def __init__(self, stops: Stops, trim: bool = True):
         self._stops = stops
+        self._has_any = bool(stops.needles or stops.patterns)
         self._trim = trim
         self._depths = [0] * len(stops.needles)  # how much of each stop string the text ends with
         self._held = ""
@@ -75,8 +76,8 @@ class StopFinder:
 
     def add(self, text: str) -> str:
         """Read a piece; returns what may be said now."""
-        if not text:
-            return ""
+        if not text or not self._has_any:
+            return text
         string, string_end = self._find_string(text)
         pattern, pattern_end = self._find_pattern(text) if self._stops.patterns else (None, 0)
         pending = self._held + text

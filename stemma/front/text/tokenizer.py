@@ -40,7 +40,8 @@ class Tokenizer:
         unknown = [step for step in steps if step not in (BYTE_LEVEL_STEPS if self.is_byte_level else PIECE_STEPS)]
         if unknown:
             raise CheckpointError(f"{origin}: its decoder {' + '.join(steps)} is of no kind that is known here")
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, str] = {}  # what was asked for already
+        self._bytes: dict[int, bytes] = {}
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
@@ -80,6 +81,12 @@ class Tokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """What the token adds to a text that has begun; empty when the vocabulary does not have it."""
+        added = self._bytes.get(token)
+        if added is None:
+            added = self._bytes[token] = self._added_by(token)
+        return added
+
+    def _added_by(self, token: int) -> bytes:
         piece = self.piece_of(token)
         if piece is None:
             return b""
