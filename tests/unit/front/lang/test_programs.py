@@ -1,6 +1,5 @@
 """Programs, on a backend without a model: every primitive, what is read, what waits, what fails."""
 
-import asyncio
 import re
 import threading
 import time
@@ -332,17 +331,14 @@ def test_what_came_before_a_failure_is_told_first() -> None:
     assert "".join(state.text_iter("x")) == state["x"] == "ab"
 
 
-def test_an_asynchronous_stream_tells_meta_info_of_what_is_new() -> None:
+async def test_an_asynchronous_stream_tells_meta_info_of_what_is_new() -> None:
     @sgl.function
     def program(s: Any) -> None:
         s += "Q:" + sgl.gen("x")
 
-    async def read() -> tuple[list[str], list[tuple[str, Any]]]:
-        state = program.run(backend=FakeBackend(lambda text: "abc"), stream=True)
-        texts = [text async for text in state.text_async_iter()]
-        return texts, [part async for part in state.text_async_iter("x", return_meta_data=True)]
-
-    texts, parts = asyncio.run(asyncio.wait_for(read(), SECONDS))
+    state = program.run(backend=FakeBackend(lambda text: "abc"), stream=True)
+    texts = [text async for text in state.text_async_iter()]
+    parts = [part async for part in state.text_async_iter("x", return_meta_data=True)]
     assert "".join(texts) == "Q:abc" and "".join(text for text, _ in parts) == "abc"
     entries = [entry for _, meta in parts for entry in meta["output_token_logprobs"]]
     assert [token for _, token, _ in entries] == [*b"abc"]
