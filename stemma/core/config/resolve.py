@@ -81,7 +81,7 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
     engine = msgspec.structs.replace(engine, cache=msgspec.structs.replace(engine.cache, pages=pages))
     ledger = ledger_of(engine, place.memory_bytes)
     ledger.check()
-    serve = _serve(ask, path, templates, notes)
+    serve = _serve(ask, path, templates, machine, notes)
     return Settled(engine=engine, serve=serve, ledger=ledger, reasons=tuple(notes))
 
 
@@ -229,7 +229,7 @@ def _reasoning(ask: Ask, templates: Templates | None) -> tuple[ReasoningParser |
     return None if ask.reasoning_parser == "none" else ask.reasoning_parser, ASKED
 
 
-def _serve(ask: Ask, path: str, templates: Templates | None, notes: Notes) -> ServeConfig:
+def _serve(ask: Ask, path: str, templates: Templates | None, machine: Machine, notes: Notes) -> ServeConfig:
     _check_preferred(ask.preferred_sampling_params)
     return ServeConfig(
         model_path=path,
@@ -247,6 +247,7 @@ def _serve(ask: Ask, path: str, templates: Templates | None, notes: Notes) -> Se
         stream_interval=ask.stream_interval,
         incremental_streaming=ask.incremental_streaming_output,
         cache_report=ask.enable_cache_report,
+        max_held_bytes=min(ServeConfig.max_held_bytes, machine.memory_bytes // 4),
         weight_version=ask.weight_version,
         log_level=ask.log_level,
         log_requests=ask.log_requests,

@@ -12,6 +12,10 @@ MAX_BATCH = 4096  # prompts of one request, and continuations of all of them
 MAX_TOKENS = 32 << 20  # of all prompts of one request, each counted for each of its continuations
 MAX_ENTRIES = 16 << 20  # log-probabilities that the answers to one request may tell
 
+ROW_BYTES = 8 << 10  # what a continuation takes, here and in the engine: measured, as the next two
+TOKEN_BYTES = 8  # of a prompt, for each of its continuations
+ENTRY_BYTES = 220  # of a log-probability, told once
+
 Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
 Top = Annotated[int, Meta(ge=0, le=MAX_TOP)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]

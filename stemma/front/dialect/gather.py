@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from stemma.core.base.errors import BadRequest, Busy, EngineDead, StemmaError
 from stemma.core.types.output import Finish, Logprob, TextChunk, Usage
 from stemma.core.types.tokens import WIDTH
-from stemma.front.dialect.bounds import MAX_ENTRIES, MAX_TOKENS
+from stemma.front.dialect.bounds import ENTRY_BYTES, MAX_ENTRIES, MAX_TOKENS, ROW_BYTES, TOKEN_BYTES
 from stemma.front.service.collect import Pending
 from stemma.front.service.promise import Certificate, Message, certify
 from stemma.front.service.service import Service
@@ -16,13 +16,15 @@ from stemma.front.service.work import Work
 
 Chunks = AsyncGenerator[TextChunk, None]
 Watch = Callable[[Chunks, bool], Chunks]
+Take = Callable[[int], None]  # hears how many bytes more a request holds; raises when there is no room for them
 
 
 @dataclass(slots=True, eq=False)
 class Progress:
-    """One continuation, so far. Owned by the handler that streams it."""
+    """One continuation, so far. Owned by the handler that streams it. `take` hears what its log-probabilities hold."""
 
     id: str
+    take: Take = lambda size: None
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
@@ -41,6 +43,9 @@ class Progress:
 
     def add(self, chunk: TextChunk) -> None:
         self.has_begun = True
+        if told := (chunk.prompt_logprobs or chunk.logprobs):
+            entries = 1 + len(told[-1].top) + len(told[-1].chosen)
+            self.take(ENTRY_BYTES * entries * (len(chunk.prompt_logprobs) + len(chunk.logprobs)))
         self.text += chunk.text
         self.tokens += chunk.tokens
         self.logprobs += chunk.logprobs
@@ -94,9 +99,9 @@ class Runs:
                 while held and not unheard:
                     yield held.pop(0)
 
-    async def answers(self, works: Sequence[Work]) -> list[list[Progress]]:
+    async def answers(self, works: Sequence[Work], take: Take = lambda size: None) -> list[list[Progress]]:
         """All continuations of each work, whole."""
-        answers = [[Progress(work.id_of(index)) for index in range(work.n)] for work in works]
+        answers = [[Progress(work.id_of(index), take) for index in range(work.n)] for work in works]
         async with aclosing(self.chunks(works, is_streaming=False)) as chunks:
             async for number, chunk in chunks:
                 answers[number][chunk.index].add(chunk)
@@ -163,10 +168,10 @@ async def merged(streams: Sequence[Chunks]) -> AsyncGenerator[tuple[int, TextChu
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def check_size(works: Sequence[Work]) -> None:
-    """Raise for more than should be kept for one request.
+def check_size(works: Sequence[Work]) -> int:
+    """How many bytes a request holds while it waits. Raises for more than should be kept for one.
 
-    Each continuation waits in the engine with tokens of its own; here a log-probability takes a hundred bytes.
+    Each continuation waits in the engine with tokens of its own; here a log-probability takes two hundred bytes.
     """
     tokens = sum(len(work.tokens) // WIDTH * work.n for work in works)
     if tokens > MAX_TOKENS:
@@ -182,6 +187,7 @@ def check_size(works: Sequence[Work]) -> None:
             "ask for fewer at each position, for shorter answers, or for fewer prompts at once",
             "logprobs",
         )
+    return ROW_BYTES * sum(work.n for work in works) + TOKEN_BYTES * tokens
 
 
 def most_entries(work: Work) -> int:

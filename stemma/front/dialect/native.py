@@ -14,7 +14,7 @@ from stemma.front.dialect.answer import Form, Json, count_entries, render
 from stemma.front.dialect.body import Later
 from stemma.front.dialect.bounds import MAX_BATCH, MAX_CHOSEN, Name, Priority, RequestId, Top
 from stemma.front.dialect.constraint import promise_of
-from stemma.front.dialect.gather import Progress, Runs
+from stemma.front.dialect.gather import Progress, Runs, Take
 from stemma.front.dialect.prompts import Prompt, each, located, request_ids, token_lists
 from stemma.front.dialect.sampling import read_sampling
 from stemma.front.service.promise import Message
@@ -85,18 +85,21 @@ class Native:
         self._defaults = defaults
         self._weight_version = weight_version
 
-    async def answers(self, items: Sequence[Item]) -> list[Json]:
+    async def answers(self, items: Sequence[Item], take: Take = lambda size: None) -> list[Json]:
         """Every answer, whole, in the order of the prompts."""
-        answers = await self._runs.answers([item.work for item in items])
+        answers = await self._runs.answers([item.work for item in items], take)
         return [await self._render(answer, item) for item, of in zip(items, answers, strict=True) for answer in of]
 
-    async def stream(self, items: Sequence[Item], is_many: bool, is_incremental: bool) -> AsyncGenerator[Json, None]:
+    async def stream(
+        self, items: Sequence[Item], is_many: bool, is_incremental: bool, take: Take = lambda size: None
+    ) -> AsyncGenerator[Json, None]:
         """Each answer as it grows: all of it so far, or only what is new. With many, each tells its `index`.
 
         An event tells log-probabilities again that were told before: it waits until there is enough news.
         """
         told: dict[int, int] = {}  # how many tokens of each answer
-        answers = [[Progress(item.work.id_of(index)) for index in range(item.work.n)] for item in items]
+        held = (lambda size: None) if is_incremental else take
+        answers = [[Progress(item.work.id_of(index), held) for index in range(item.work.n)] for item in items]
         async with aclosing(self._runs.chunks([item.work for item in items], is_streaming=True)) as chunks:
             async for number, chunk in chunks:
                 item, answer = items[number], answers[number][chunk.index]

@@ -23,6 +23,7 @@ from stemma.front.server.openai.chat import Chat
 from stemma.front.server.openai.completions import Completions
 from stemma.front.server.openai.models import Models
 from stemma.front.server.openai.tokenize import Tokens
+from stemma.front.server.room import Room
 from stemma.front.service.service import Service
 
 
@@ -30,9 +31,10 @@ def build_app(service: Service, serve: ServeConfig, engine: EngineConfig) -> Sta
     """The ASGI application. Raises ConfigError when the defaults of sampling cannot be."""
     metrics = Metrics(serve.served_model_name)
     keys = Keys(serve.api_key, serve.admin_api_key)
+    room = Room(serve.max_held_bytes)
     return Starlette(
         routes=[
-            Route(line.path, Door(line, keys, serve, metrics), methods=line.methods.split())
+            Route(line.path, Door(line, keys, serve, metrics, room), methods=line.methods.split())
             for line in endpoints(service, serve, engine, metrics)
         ],
         middleware=[

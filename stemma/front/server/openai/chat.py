@@ -14,7 +14,7 @@ from stemma.core.types.output import Logprob
 from stemma.core.types.sampling import LogprobSpec
 from stemma.front.dialect.body import decode
 from stemma.front.dialect.defaults import Defaults
-from stemma.front.dialect.gather import Progress, Runs
+from stemma.front.dialect.gather import Progress, Runs, check_size
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
 from stemma.front.server.openai.common import (
@@ -63,12 +63,11 @@ class Chat:
 
     async def complete(self, call: Call) -> ASGIApp:
         require_json(call)
-        body = decode(call.body, ChatBody)
-        check_served(body, self._serve)
-        work, form = await aside(call, self._work, body)
+        body, work, form = await aside(call, self._read, call.body)
+        call.take(check_size([work]))
         if body.stream:
             return await EventStream.open(self._events(body, work, form), "openai")
-        answers = await self._runs.answers([work])
+        answers = await self._runs.answers([work], call.take)
         choices = [self._choice(index, answer, body, form) for index, answer in enumerate(answers[0])]
         for choice, answer in zip(choices, answers[0], strict=True):
             choice.certificate = await self._certificate(body, work, answer, form)
@@ -82,6 +81,13 @@ class Chat:
                 metadata=Metadata(self._serve.weight_version),
             )
         )
+
+    def _read(self, content: bytes) -> tuple[ChatBody, Work, MessageForm]:
+        body = decode(content, ChatBody)
+        check_served(body, self._serve)
+        work, form = self._work(body)
+        body.messages, body.tools, body.chat_template_kwargs = [], None, None  # not to be held while they are answered
+        return body, work, form
 
     def _work(self, body: ChatBody) -> tuple[Work, MessageForm]:
         if body.top_logprobs and not body.logprobs:

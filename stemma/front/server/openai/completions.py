@@ -16,7 +16,7 @@ from stemma.front.dialect.body import decode
 from stemma.front.dialect.bounds import MAX_BATCH
 from stemma.front.dialect.constraint import promise_of
 from stemma.front.dialect.defaults import Defaults
-from stemma.front.dialect.gather import Progress, Runs
+from stemma.front.dialect.gather import Progress, Runs, check_size
 from stemma.front.dialect.prompts import Prompt, request_ids, token_lists
 from stemma.front.server.endpoint import Call, aside
 from stemma.front.server.errors import json_response
@@ -59,12 +59,11 @@ class Completions:
 
     async def complete(self, call: Call) -> ASGIApp:
         require_json(call)
-        body = decode(call.body, CompletionBody)
-        check_served(body, self._serve)
-        items = await aside(call, self._items, body)
+        body, items = await aside(call, self._read, call.body)
+        call.take(check_size([item.work for item in items]))
         if body.stream:
             return await EventStream.open(self._events(body, items), "openai")
-        answers = await self._runs.answers([item.work for item in items])
+        answers = await self._runs.answers([item.work for item in items], call.take)
         whole = self._answer(body, items[0].work.id, int(time.time()))
         for item, of in zip(items, answers, strict=True):
             whole.choices += [await self._choice(body, item, index, answer, True) for index, answer in enumerate(of)]
@@ -74,6 +73,13 @@ class Completions:
 
     def _answer(self, body: CompletionBody, id: str, created: int) -> TextAnswer:
         return TextAnswer(id=body.rid or id, created=created, model=body.model or "default", choices=[])
+
+    def _read(self, content: bytes) -> tuple[CompletionBody, list[Item]]:
+        body = decode(content, CompletionBody)
+        check_served(body, self._serve)
+        items = self._items(body)
+        body.prompt = []  # not to be held while it is answered
+        return body, items
 
     def _items(self, body: CompletionBody) -> list[Item]:
         prompts, is_batch = read_prompts(body)

@@ -47,12 +47,12 @@ class Tokens:
 
     async def tokenize(self, call: Call) -> ASGIApp:
         require_json(call)
-        body = decode(call.body, TokenizeBody)
-        tokens, count = await aside(call, self._encode, body)
+        tokens, count = await aside(call, self._encode, call.body)
         return json_response({"tokens": tokens, "count": count, "max_model_len": self._context})
 
-    def _encode(self, body: TokenizeBody) -> tuple[object, object]:
+    def _encode(self, content: bytes) -> tuple[object, object]:
         """The tokens and how many they are; of a list of prompts, lists of both."""
+        body = decode(content, TokenizeBody)
         if (body.prompt is None) == (body.messages is None):
             raise BadRequest("give either prompt or messages", "prompt")
         tokenizer = self._service.tokenizer
@@ -81,9 +81,12 @@ class Tokens:
 
     async def detokenize(self, call: Call) -> ASGIApp:
         require_json(call)
-        body = decode(call.body, DetokenizeBody)
+        return json_response({"text": await aside(call, self._decode, call.body)})
+
+    def _decode(self, content: bytes) -> str | list[str]:
+        body = decode(content, DetokenizeBody)
         lists, is_batch = token_lists(body.tokens, "tokens")
         if (size := sum(map(len, lists))) > MAX_DETOKENIZED:
             raise BadRequest(f"tokens: {size} are too many at once; send at most {MAX_DETOKENIZED}", "tokens")
         texts = [self._service.tokenizer.decode(tokens, body.skip_special_tokens is not False) for tokens in lists]
-        return json_response({"text": texts if is_batch else texts[0]})
+        return texts if is_batch else texts[0]
