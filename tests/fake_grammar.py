@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from stemma.control.grammar.forced import Speller
 from stemma.control.grammar.matcher import Compiled, Matcher
-from stemma.control.grammar.tokens import Tokens, read_tokens
+from stemma.control.spelling.tokens import Tokens, read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 from tests.scheduler_harness import STOP_IDS, VOCAB_SIZE
@@ -105,6 +106,7 @@ class ListCompiler:
     def __init__(self, holds: Callable[[Grammar], bool] = lambda grammar: False):
         self._holds = holds
         self.is_closed = False
+        self.speller = Speller(TOKENS)
 
     def start(self, grammar: Grammar) -> ListCompilation:
         return ListCompilation(grammar, lambda: not self._holds(grammar))

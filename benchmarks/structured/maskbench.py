@@ -85,12 +85,11 @@ class Bench:
     """One backend."""
 
     def __init__(self, backend: str, folder: Path, seconds: float):
-        text = (folder / "tokenizer.json").read_text()
-        self.tokenizer = tokenizers.Tokenizer.from_str(text)
+        self.tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         size = self.tokenizer.get_vocab_size()
         stop = self.tokenizer.token_to_id("<|im_end|>")
         assert stop is not None
-        self.vocabulary = Vocabulary(text, size, (stop,))
+        self.vocabulary = Vocabulary.from_folder(folder, size, (stop,))
         self.compiler = Compiler(self.vocabulary, backend, seconds, lambda: None)
         self.words = np.zeros(self.vocabulary.words, np.uint32)
         self.score = Score()

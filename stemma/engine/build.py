@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable
 
 from stemma.control.grammar.compiler import Compiler
-from stemma.control.grammar.forced import Speller
 from stemma.control.grammar.matcher import Vocabulary, Whitespace
-from stemma.control.grammar.tokens import read_tokens
 from stemma.control.scheduler.parking import Parking
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.base.clock import process_seconds
@@ -32,8 +30,15 @@ def build_loop(
     `progress` is called with bytes loaded and bytes in all.
     """
     started = time.monotonic()
-    executor = executor_of(config, progress)
     spec = config.model
+    # First, since what is large in it is read beside the weights.
+    parking = None if config.grammar is None else parking_of(config.grammar, spec, channel.wake)
+    try:
+        executor = executor_of(config, progress)
+    except BaseException:
+        if parking is not None:
+            parking.close()
+        raise
     scheduler = Scheduler(
         config.cache,
         config.schedule,
@@ -41,7 +46,7 @@ def build_loop(
         spec.vocab_size,
         spec.stop_ids,
         config.seed,
-        None if config.grammar is None else parking_of(config.grammar, spec, channel.wake),
+        parking,
     )
     ready = EngineReady(
         context=config.context,
@@ -68,9 +73,4 @@ def parking_of(config: GrammarConfig, spec: ModelSpec, wake: Callable[[], None])
     vocabulary = Vocabulary.from_folder(config.tokenizer_path, spec.vocab_size, spec.stop_ids)
     whitespace = Whitespace(config.whitespace_pattern, config.most_whitespace)
     compiler = Compiler(vocabulary, config.backend, config.compile_seconds, wake, whitespace)
-
-    def load() -> Speller:
-        return Speller(read_tokens(vocabulary.tokenizer_json, vocabulary.size))
-
-    speller = load if config.jump_forward else None
-    return Parking(compiler, speller, wake, vocabulary.size, vocabulary.stop_ids, config.backend)
+    return Parking(compiler, config.jump_forward, vocabulary.size, vocabulary.stop_ids, config.backend)

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from queue import SimpleQueue
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from stemma.control.grammar.backend import BACKENDS
 from stemma.control.grammar.child import NICE, Child, start_deep
+from stemma.control.grammar.forced import Speller
 from stemma.control.grammar.matcher import USUAL, Backend, Compiled, Matcher, Vocabulary, Whitespace
 from stemma.core.base.errors import Bug, GrammarError, StemmaError
 from stemma.core.types.grammar import Grammar
 
 CACHED = 256  # grammars, the failed ones too
+LARGE = 5_000  # tokens; to take more of them in, libraries stop all threads for longer than a step
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +45,8 @@ class Compiler:
     """Compiles grammars for one vocabulary on one thread, and remembers them.
 
     `wake` is called on that thread whenever a compilation becomes ready. The library and its tokenizer are loaded by
-    the first grammar, on that thread too: who sends none pays nothing.
+    the first grammar, on that thread too: who sends none pays nothing. With a large vocabulary that is a grammar of
+    its own, compiled at once, for the library then stops all threads: made while weights are read, it stops no row.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Compiler:
         wake: Callable[[], None],
         whitespace: Whitespace = USUAL,
     ):
+        self._vocabulary = vocabulary
         self._settings = vocabulary, whitespace
         self._name = backend
         self._backend: Backend | None = None
@@ -61,6 +66,13 @@ class Compiler:
         self._known: OrderedDict[Grammar, Compilation] = OrderedDict()
         self._line: SimpleQueue[tuple[Grammar, Compilation] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        if vocabulary.size > LARGE:
+            self.start(Grammar("regex", "a"))
+
+    @cached_property
+    def speller(self) -> Speller:
+        """Of what grammars force; at hand once one is ready."""
+        return Speller(self._vocabulary.tokens)
 
     def start(self, grammar: Grammar) -> Compilation:
         """Never blocks. Called by one thread only."""
@@ -104,5 +116,6 @@ class Compiler:
 
     def _compile(self, grammar: Grammar) -> Compiled:
         if self._backend is None:
+            self.speller  # noqa: B018  # read here, not in the loop
             self._backend = BACKENDS[self._name](*self._settings)
         return self._backend.compile(grammar) or self._backend.load(grammar, self._child.prepare(grammar))

@@ -15,7 +15,7 @@ from array import array
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
-from stemma.control.grammar.tokens import Tokens
+from stemma.control.spelling.tokens import Tokens
 
 WINDOW = 32  # known tokens that the tokenizer looks at; words are shorter
 
@@ -35,28 +35,28 @@ class Speller:
 
     def __init__(self, tokens: Tokens):
         self._texts = tokens.texts
-        self._tokenizer = tokens.backend
+        self._spell = tokens.spell
 
     def spell(self, known: "array[int]", may_replace: bool, forced: bytes, most: int) -> Spelling:
         """The beginning of `forced`, which are whole characters, in at most so many more tokens than are known."""
         parts = self._text_before(known)
         before = b"".join(parts)
         try:
-            found = self._tokenizer.encode((before + forced).decode(), add_special_tokens=False)
+            ids, words = self._spell((before + forced).decode())
         except UnicodeDecodeError:  # the known tokens end inside a character
             return NOTHING
-        texts = [self._texts[token] for token in found.ids]
+        texts = [self._texts[token] for token in ids]
         extra = sum(map(len, texts)) - len(before) - len(forced)  # some tokenizers put a space before every text
         if b"".join(texts) != b" " * extra + before + forced:
             return NOTHING
         ends = [end - extra for end in accumulate(map(len, texts), initial=0)]
-        last = _last_word(texts, found.word_ids)
+        last = _last_word(texts, words)
         for replaced in (0, 1) if may_replace and parts else (0,):
             border = len(before) - (len(parts[-1]) if replaced else 0)
             if border in ends:
                 at = ends.index(border)
                 end = min(last, at + replaced + most)
-                return Spelling(replaced, found.ids[at:end]) if ends[end] > len(before) else NOTHING
+                return Spelling(replaced, ids[at:end]) if ends[end] > len(before) else NOTHING
         return NOTHING
 
     def _text_before(self, known: "array[int]") -> list[bytes]:

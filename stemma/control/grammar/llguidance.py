@@ -20,11 +20,12 @@ from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabular
 from stemma.control.grammar.parts import checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
-from stemma.control.grammar.tokens import Tokens, read_tokens, special_tokens
+from stemma.control.spelling.tokens import Tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
 USUAL_BLANKS = 32  # a line and the indentation of the next
+FORCED_BYTES = 1024  # of forced text that are looked at: grammars may force a million, and would at every token
 ALONE_SECONDS = 500e-6  # that masks may take before other threads help: most take less than these to wake up
 WORDS = "[a-zA-Z0-9]+"  # where each of these may come, tokens of them are not walked: many patterns allow them all
 SPECIAL = b"\xff"  # the library writes a special token as this byte, which no text has, and its number
@@ -41,7 +42,7 @@ class _Texts:
         self.special_token_ids: list[int] = []
 
     def __call__(self, text: bytes) -> list[int]:
-        return self._tokens.encode(text.decode(errors="ignore"))
+        return self._tokens.encode(text[:FORCED_BYTES].decode(errors="ignore"))
 
 
 class LLGuidanceBackend(Backend):
@@ -57,14 +58,10 @@ class LLGuidanceBackend(Backend):
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
-        tokens = read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
         stop_ids = self._vocabulary.stop_ids
         slices = [WORDS, *LLTokenizer.general_slices()]
-        return LLTokenizer(TokenizerWrapper(_Texts(tokens, stop_ids)), eos_token=list(stop_ids), slices=slices)
-
-    @cached_property
-    def _special(self) -> dict[str, int]:
-        return special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size)
+        texts = TokenizerWrapper(_Texts(self._vocabulary.tokens, stop_ids))
+        return LLTokenizer(texts, eos_token=list(stop_ids), slices=slices)
 
     def compile(self, grammar: Grammar) -> Compiled | None:
         match grammar.kind:
@@ -86,10 +83,12 @@ class LLGuidanceBackend(Backend):
         if grammar.kind == "json_schema":
             source = LLMatcher.grammar_from_json_schema(json.dumps(self._served(read_json(grammar))))
         elif grammar.kind == "ebnf":
-            lark = Lark(self._special)
+            lark = Lark(self._vocabulary.special)
             source = LLMatcher.grammar_from_lark(lark.source(add_ebnf(grammar.source, lark)))
         else:
-            source = LLMatcher.grammar_from_lark(Tags(Lark(self._special), self._served).translate(read_json(grammar)))
+            source = LLMatcher.grammar_from_lark(
+                Tags(Lark(self._vocabulary.special), self._served).translate(read_json(grammar))
+            )
         if message := self._why_not(source):
             raise refusal(grammar, message)
         return source
@@ -164,4 +163,4 @@ class LLGuidanceMatcher:
         return self.state.try_consume_tokens([token]) == 1
 
     def forced(self) -> bytes:
-        return self.state.compute_ff_bytes().partition(SPECIAL)[0].decode(errors="ignore").encode()
+        return self.state.compute_ff_bytes().partition(SPECIAL)[0][:FORCED_BYTES].decode(errors="ignore").encode()

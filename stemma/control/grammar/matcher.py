@@ -5,35 +5,44 @@ N matchers, W words of a mask
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from stemma.control.spelling.tokens import Tokens, read_tokens, special_tokens
 from stemma.core.base.errors import CheckpointError, GrammarError
 from stemma.core.types.grammar import Grammar
 
 
-@dataclass(slots=True, frozen=True)
-class Vocabulary:
+class Vocabulary(Struct, frozen=True, dict=True):
     """The tokens that grammars are made of.
 
     `size` is the model's, which may be padded beyond the tokenizer. `stop_ids` end an answer: they are allowed
     where a grammar may end, and nowhere else. Special tokens other than these appear only where a grammar names them.
     """
 
-    tokenizer_json: str
+    path: str  # of tokenizer.json
     size: int
     stop_ids: tuple[int, ...]
 
     @classmethod
     def from_folder(cls, folder: str | Path, size: int, stop_ids: Sequence[int]) -> "Vocabulary":
         path = Path(folder) / "tokenizer.json"
-        try:
-            return cls(path.read_text(encoding="utf-8"), size, tuple(stop_ids))
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read, and grammars need it: {error.strerror}") from error
+        if not path.is_file():
+            raise CheckpointError(f"there is no {path}, and grammars need it")
+        return cls(str(path), size, tuple(stop_ids))
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return read_tokens(Path(self.path).read_bytes(), self.size)
+
+    @cached_property
+    def special(self) -> dict[str, int]:
+        return special_tokens(Path(self.path).read_bytes(), self.size)
 
     @property
     def words(self) -> int:

@@ -16,7 +16,6 @@ from outlines_core.json_schema import build_regex_from_schema
 from stemma.control.grammar.guard import IGNORED, check_keywords
 from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary, Whitespace
 from stemma.control.grammar.parts import read_json
-from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
@@ -38,7 +37,7 @@ class OutlinesBackend(Backend):
     @cached_property
     def _texts(self) -> Texts:
         found: dict[bytes, list[int]] = {}
-        for token, text in enumerate(read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size).texts):
+        for token, text in enumerate(self._vocabulary.tokens.texts):
             if text:
                 found.setdefault(text, []).append(token)
         return Texts(self._vocabulary.stop_ids[0], found)

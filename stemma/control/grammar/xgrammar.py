@@ -14,7 +14,6 @@ from stemma.control.grammar.guard import IGNORED, check_keywords
 from stemma.control.grammar.matcher import Backend, Compiled, Vocabulary, Whitespace
 from stemma.control.grammar.parts import read_json
 from stemma.control.grammar.tags import modern
-from stemma.control.grammar.tokens import read_tokens, special_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 
@@ -30,10 +29,8 @@ class XGrammarBackend(Backend):
 
     @cached_property
     def _tokens(self) -> xgrammar.TokenizerInfo:
-        texts = read_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size).texts
-        return xgrammar.TokenizerInfo(
-            texts, vocab_size=self._vocabulary.size, stop_token_ids=list(self._vocabulary.stop_ids)
-        )
+        texts, stop_ids = self._vocabulary.tokens.texts, list(self._vocabulary.stop_ids)
+        return xgrammar.TokenizerInfo(texts, vocab_size=self._vocabulary.size, stop_token_ids=stop_ids)
 
     def prepare(self, grammar: Grammar) -> str:
         compiler = xgrammar.GrammarCompiler(self._tokens, max_threads=1, cache_enabled=False)
@@ -73,7 +70,7 @@ class XGrammarBackend(Backend):
         return {**part, "max_whitespace_cnt": self._most_blanks}
 
     def _check_special(self, source: str) -> None:
-        for text in special_tokens(self._vocabulary.tokenizer_json, self._vocabulary.size):
+        for text in self._vocabulary.special:
             if text in source:
                 raise GrammarError(f"structural_tag: xgrammar serves no special token in a text, and {text} is one")
 

@@ -1,8 +1,7 @@
 """Where requests wait for their grammars, while others run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +30,10 @@ class Compilation(Protocol):
 class Compiler(Protocol):
     """What turns grammars into matchers, beside the loop."""
 
+    @property
+    def speller(self) -> Speller:
+        """At hand once a grammar is ready."""
+
     def start(self, grammar: Grammar) -> Compilation:
         """Never blocks."""
 
@@ -43,26 +46,22 @@ class Compiler(Protocol):
 class Parking:
     """Those whose grammar is being compiled. Owned by the Scheduler.
 
-    `load` reads the tokenizer that spells forced text: once, in a thread, for the first who needs it; `wake` is
-    called then. None: nothing is ever given without being drawn.
+    Without `jumps` nothing is ever given without being drawn.
     """
 
     def __init__(
         self,
         compiler: Compiler,
-        load: Callable[[], Speller] | None,
-        wake: Callable[[], None],
+        jumps: bool,
         vocab_size: int,
         eos: tuple[int, ...],
         backend: str = "",
     ):
         self._compiler = compiler
-        self._load = load
-        self._wake = wake
+        self._jumps = jumps
         self._backend = backend
         self._eos = tuple(id for id in eos if id < vocab_size)
         self._vocab_size = vocab_size
-        self._speller: Future[Speller] | None = None
         self._parked: dict[Sequence, Compilation] = {}
 
     def __len__(self) -> int:
@@ -74,19 +73,12 @@ class Parking:
     def enter(self, sequence: Sequence, grammar: Grammar) -> None:
         sequence.state = State.PARKED
         self._parked[sequence] = self._compiler.start(grammar)
-        if self._load is not None and self._speller is None:
-            thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
-            self._speller = thread.submit(self._load)
-            self._speller.add_done_callback(lambda _: self._wake())
-            thread.shutdown(wait=False)
 
     def leave(self, sequence: Sequence) -> None:
         del self._parked[sequence]
 
     def ready(self) -> list[Sequence]:
         """Who need wait no longer, in the order of their arrival."""
-        if self._speller is not None and not self._speller.done():
-            return []
         return [sequence for sequence, compilation in self._parked.items() if compilation.ready]
 
     def masks(self, draws: Many[Draw]) -> Masks:
@@ -98,7 +90,7 @@ class Parking:
     def constrain(self, sequence: Sequence) -> None:
         """Let one who is ready go, held to its grammar. Raises GrammarError, BadRequest."""
         compiled = self._parked.pop(sequence).result()
-        speller = None if self._speller is None else self._speller.result()
+        speller = self._compiler.speller if self._jumps else None
         ends = tuple(id for id in sequence.stop_ids if id < self._vocab_size)
         constraint = Constraint(compiled, speller, ends, self._eos, self._backend)
         if not all(constraint.accept(token, at) for at, token in enumerate(sequence.tokens[sequence.prompt_len :])):

@@ -34,7 +34,7 @@ def vocabulary() -> Vocabulary:
 
 @cache
 def tokenizer() -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_str(vocabulary().tokenizer_json)
+    return tokenizers.Tokenizer.from_file(vocabulary().path)
 
 
 def encode(text: str) -> list[int]:

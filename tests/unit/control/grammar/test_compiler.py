@@ -3,15 +3,18 @@
 import os
 import threading
 import time
+from array import array
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from stemma.control.grammar import matcher
 from stemma.control.grammar.child import NICE
-from stemma.control.grammar.compiler import Compilation, Compiler
+from stemma.control.grammar.compiler import LARGE, Compilation, Compiler
 from stemma.control.grammar.matcher import Vocabulary
+from stemma.control.spelling.tokens import Tokens, read_tokens
 from stemma.core.base.errors import Bug, CheckpointError, GrammarError
 from stemma.core.config.embedded import embedded_model_path
 from stemma.core.types.grammar import Grammar
@@ -61,6 +64,29 @@ def test_who_compiles_yields_to_who_computes() -> None:
     assert os.getpriority(os.PRIO_PROCESS, threads[0].native_id or 0) == NICE
     found[0].kill()
     bell.compiler.close()
+
+
+@pytest.mark.parametrize("size", [2048, 6000])
+def test_what_is_large_is_read_before_anybody_asks_and_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the weights, that is: a library takes in a large vocabulary in one call, which stops every row."""
+    read: list[int] = []
+
+    def counted(source: bytes, size: int) -> Tokens:
+        read.append(size)
+        return read_tokens(source, size)
+
+    monkeypatch.setattr(matcher, "read_tokens", counted)
+    rung = threading.Event()
+    compiler = Compiler(Vocabulary.from_folder(embedded_model_path(), size, (2043,)), "chain", 10, rung.set)
+    assert rung.wait(30 if size > LARGE else 0.2) == bool(read) == (size > LARGE)
+    for source in ("a|b", "c"):
+        rung.clear()
+        found = compiler.start(Grammar("regex", source))
+        assert rung.wait(30)
+        found.result().matcher()
+    assert compiler.speller.spell(array("i"), False, b'{"name": ', 9).tokens
+    assert read == [size]
+    compiler.close()
 
 
 def test_a_wrong_grammar_says_why() -> None:

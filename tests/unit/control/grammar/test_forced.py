@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from stemma.control.grammar.forced import Speller
-from stemma.control.grammar.tokens import Tokens, read_tokens
+from stemma.control.spelling.tokens import Tokens, read_tokens
 
 ACORN = Path(__file__).parents[4] / "models" / "acorn" / "tokenizer.json"
 WORDS = ["name", "occupation_of_the_person", "is_valid", "Größe", "年齢", "a", "x1", "street-address", "don't", "  "]

@@ -11,14 +11,13 @@ from jsonschema import Draft202012Validator
 from stemma.control.grammar.llguidance import RewritingBackend
 from stemma.control.grammar.matcher import USUAL, Compiled
 from stemma.control.grammar.parts import checked
-from stemma.control.grammar.tokens import read_tokens
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
 from tests.unit.control.grammar.cases import STOP, allowed, vocabulary
 from tests.unit.control.grammar.random_schemas import schema
 
 BACKEND = RewritingBackend(vocabulary(), USUAL)
-TEXTS = read_tokens(vocabulary().tokenizer_json, vocabulary().size).texts
+TEXTS = vocabulary().tokens.texts
 ENDS = [token for token, text in enumerate(TEXTS) if text and set(text) <= set(b'"}],')]
 MOST = 150  # tokens
 

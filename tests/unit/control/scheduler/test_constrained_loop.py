@@ -7,14 +7,13 @@ from random import Random
 import msgspec
 import pytest
 
-from stemma.control.grammar.forced import Speller
 from stemma.control.scheduler.parking import Parking
 from stemma.core.config.engine import ScheduleConfig
 from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Logprob
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.tokens import pack
-from tests.fake_grammar import TOKENS, ListCompiler, listed, text_of
+from tests.fake_grammar import ListCompiler, listed, text_of
 from tests.plans import rows_of
 from tests.scheduler_harness import STOP_IDS, VOCAB_SIZE, Harness, Outcome, request
 
@@ -22,8 +21,7 @@ CONTEXT = 64
 
 
 def parking(jumps: bool, compiler: ListCompiler | None = None) -> Parking:
-    load = (lambda: Speller(TOKENS)) if jumps else None
-    return Parking(compiler or ListCompiler(), load, lambda: None, VOCAB_SIZE, STOP_IDS)
+    return Parking(compiler or ListCompiler(), jumps, VOCAB_SIZE, STOP_IDS)
 
 
 def random_grammar(random: Random) -> Grammar:

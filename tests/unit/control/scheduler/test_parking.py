@@ -1,6 +1,5 @@
 """Those who wait for a grammar: others run, order is kept, and every end is one."""
 
-import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -8,15 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stemma.control.grammar.forced import Speller
 from stemma.control.grammar.matcher import Matcher
 from stemma.control.scheduler.parking import Parking
-from stemma.core.base.errors import CheckpointError
 from stemma.core.config.engine import ScheduleConfig
 from stemma.core.types.grammar import Grammar
 from stemma.core.types.output import Finish
 from stemma.core.types.request import Abort
-from tests.fake_grammar import TOKENS, ListCompiler, listed, text_of
+from tests.fake_grammar import ListCompiler, listed, text_of
 from tests.scheduler_harness import STOP_IDS, VOCAB_SIZE, Harness, request
 
 SLOW, QUICK = listed("abcd", "abef"), listed("{ab}", "{cd}")
@@ -28,7 +25,7 @@ class Bench:
     def __init__(self, **limits: int):
         self.held: list[Grammar] = []
         self.compiler = ListCompiler(lambda grammar: grammar in self.held)
-        self.parking = Parking(self.compiler, None, lambda: None, VOCAB_SIZE, STOP_IDS)
+        self.parking = Parking(self.compiler, False, VOCAB_SIZE, STOP_IDS)
         schedule = ScheduleConfig(**({"max_running": 8, "max_queued": None, "step_tokens": 64} | limits))  # type: ignore[arg-type]  # keys are fields
         self.harness = Harness(parking=self.parking, schedule=schedule)
 
@@ -132,37 +129,6 @@ def test_the_parked_count_as_waiting() -> None:
     assert bench.finish("free") == Finish(reason="abort", code=503, detail="The request queue is full.")
     bench.held = []
     bench.harness.run()
-
-
-def test_all_wait_until_the_tokenizer_is_there() -> None:
-    may_load, woken = threading.Event(), threading.Event()
-
-    def load() -> Speller:
-        assert may_load.wait(10)
-        return Speller(TOKENS)
-
-    harness = Harness(parking=Parking(ListCompiler(), load, woken.set, VOCAB_SIZE, STOP_IDS))
-    harness.add(request("a", [1], 9, grammar=listed("abcdabcd{}ab")))
-    harness.turn()
-    assert not harness.scheduler.can_plan and not woken.is_set()
-    may_load.set()
-    assert woken.wait(10)
-    harness.run()
-    assert harness.outcomes["a"].usages[-1].forced > 0
-
-
-def test_a_tokenizer_that_cannot_be_read_refuses_grammars_and_nothing_else() -> None:
-    woken = threading.Event()
-
-    def load() -> Speller:
-        raise CheckpointError("tokenizer.json is damaged")
-
-    harness = Harness(parking=Parking(ListCompiler(), load, woken.set, VOCAB_SIZE, STOP_IDS))
-    harness.add(request("a", [1], grammar=QUICK), request("free", [1], 2, ignore_eos=True))
-    assert woken.wait(10)
-    harness.run()
-    assert harness.outcomes["a"].finish == Finish(reason="error", code=500, detail="tokenizer.json is damaged")
-    assert harness.outcomes["free"].finish == Finish(reason="length")
 
 
 @pytest.mark.parametrize("is_held", [False, True])

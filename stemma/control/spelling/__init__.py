@@ -1,0 +1,1 @@
+"""How a tokenizer spells texts: what each token adds to one, and which tokens a text is."""
