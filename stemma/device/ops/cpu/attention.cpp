@@ -109,19 +109,24 @@ template <class T, class P> struct Attention {
     template <int R, int V, bool AHEAD>
     inline void dot(const X* const* q, const Block<Number>& block, const Block<Number>& next, long key,
                     float* scores) const {
-        constexpr long EVERY = LINE / GROUP;  // steps that share a line
         Sum sums[R][V] = {};
         const Stored* at[V];
         for (int v = 0; v < V; v++)
             at[v] = (const Stored*)block.keys[(key + v * LANES) / GROUP] + (key + v * LANES) % GROUP;
-        for (long s = 0; s < steps; s++) {
-            Sum unit[V];
-            for (int v = 0; v < V; v++) unit[v] = Kind::take(at[v] + s * GROUP);
-            // A few lines at a time: a burst of requests would have everything behind it wait.
-            for (long g = s % EVERY; AHEAD && g < GROUPS; g += EVERY)
-                __builtin_prefetch((const Stored*)next.keys[g] + s / EVERY * LINE, 0, 2);
-            for (int r = 0; r < R; r++)
-                for (int v = 0; v < V; v++) sums[r][v] = Kind::step(sums[r][v], unit[v], q[r][s]);
+        // A few lines at a time: a burst of requests would have everything behind it wait. Groups with scales one after
+        // the other: they end within a page of the processor, which reads on in every one that it is led to.
+        constexpr long LINES = BLOCK / LINE;  // that a step stands for
+        for (long g = 0, s = 0; g < GROUPS; g++) {
+            const Stored* then = (const Stored*)next.keys[g];
+            for (long end = steps * (g + 1) / GROUPS; s < end; s++) {
+                Sum unit[V];
+                for (int v = 0; v < V; v++) unit[v] = Kind::take(at[v] + s * GROUP);
+                for (long i = 0; AHEAD && i < LINES; i++, then += LINE)
+                    __builtin_prefetch(SCALED ? then : (const Stored*)next.keys[i] + s * LINE, 0, 2);
+                for (int r = 0; r < R; r++)
+                    for (int v = 0; v < V; v++) sums[r][v] = Kind::step(sums[r][v], unit[v], q[r][s]);
+            }
+            if (AHEAD && SCALED) __builtin_prefetch(next.key_scales[g], 0, 2);
         }
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) store(scores + r * BLOCK + key + v * LANES, as_floats(sums[r][v]));
@@ -144,18 +149,24 @@ template <class T, class P> struct Attention {
     }
 
     // Scores to shares: [low, high) of the block is seen.
-    void soften(const Desk& desk, long row, long low, long high) const {
+    void soften(const Desk& desk, long row, const Block<Number>& block, long low, long high) const {
         constexpr int V = BLOCK / LANES;
         const Vec none = broadcast(-INFINITY), query_scale = broadcast(EXACT ? desk.query_scales[row] : 1.0f);
-        Vec x[V], best = none, total = {};
+        Vec x[V], value_scales[V] = {}, best = none, total = {};
         for (int v = 0; v < V; v++) {
             x[v] = load(desk.scores + row * BLOCK + v * LANES);
-            if (SCALED) x[v] *= load(desk.key_scales + v * LANES) * query_scale;
+            if (!SCALED) continue;
+            x[v] *= block.key_scale(v * LANES) * query_scale;
+            value_scales[v] = block.value_scale(v * LANES);
         }
         if (low > 0 || high < BLOCK) {
             Ints at;
             for (int i = 0; i < LANES; i++) at[i] = i;
-            for (int v = 0; v < V; v++, at += LANES) x[v] = select((at >= (int)low) & (at < (int)high), x[v], none);
+            for (int v = 0; v < V; v++, at += LANES) {
+                Ints is_seen = (at >= (int)low) & (at < (int)high);
+                x[v] = select(is_seen, x[v], none);
+                value_scales[v] = select(is_seen, value_scales[v], Vec{});
+            }
         }
         for (const Vec& each : x) best = greater(best, each);
         float before = desk.maximum[row], now = peak(best);
@@ -165,7 +176,7 @@ template <class T, class P> struct Attention {
         for (int v = 0; v < V; v++) {
             x[v] = power_of_two(fma(x[v], broadcast(sharpness), top));
             total += x[v];
-            if (SCALED) x[v] *= load(desk.value_scales + v * LANES);
+            if (SCALED) x[v] *= value_scales[v];
             if constexpr (!EXACT) lay(desk.shares + (row * BLOCK + v * LANES) / PER, x[v]);
         }
         if constexpr (EXACT)
@@ -200,6 +211,7 @@ template <class T, class P> struct Attention {
                     for (int v = 0; v < V; v++)
                         sums[r][v] = Kind::step(sums[r][v], unit[v], shares[r * (BLOCK / PER) + s]);
             }
+            if (AHEAD && SCALED) __builtin_prefetch(next.value_scales[g], 0, 2);
         }
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) {
@@ -258,8 +270,8 @@ template <class T, class P> struct Attention {
             score<R>(desk, row, block, row == first ? next : nullptr, seen(row, R));
         });
         for (long row = first; row < last; row++) {
-            long position = desk.positions[row];
-            soften(desk, row, window && position >= window ? position - window + 1 - base : 0, position + 1 - base);
+            long position = desk.positions[row], oldest = window && position >= window ? position - window + 1 : 0;
+            soften(desk, row, block, oldest - base, position + 1 - base);
         }
         by_rows(first, last, [&](auto rows, long row) {
             constexpr int R = decltype(rows)::value;
@@ -292,9 +304,8 @@ template <class T, class P> struct Attention {
         for (long r = 0; r < rows; r++) maximum[r] = -INFINITY;
     }
 
-    // Queries of a tile, and no state yet.
-    void sit(const Desk& desk, const Unit& unit, long head) const {
-        long row = 0;
+    // Queries of a tile for one head, from this row of the desk on, and no state yet.
+    void sit(const Desk& desk, const Unit& unit, long head, long row) const {
         for (long p = unit.first; p < unit.last; p++)
             for (long i = 0; i < pieces[p].queries * group; i++, row++) {
                 const T* from = q + (pieces[p].token + i / group) * q_stride + (head * group + i % group) * width;
@@ -306,7 +317,6 @@ template <class T, class P> struct Attention {
                 else
                     convert((float*)(desk.q + row * steps), from, width);
             }
-        clear(desk.states, desk.maximum, row);
     }
 
     long rows(int64_t first, int64_t last) const {
@@ -326,11 +336,11 @@ template <class T, class P> struct Attention {
     long record() const { return state + LANES; }
     float* partial(float* partials, long at, long head) const { return partials + (at * kv_heads + head) * record(); }
 
-    void keep(const Desk& desk, const Unit& unit, long head, float* partials) const {
-        for (long r = 0; r < rows(unit.first, unit.last); r++) {
+    void keep(const Desk& desk, const Unit& unit, long head, long row, float* partials) const {
+        for (long r = 0; r < rows(unit.first, unit.last); r++, row++) {
             float* to = partial(partials, unit.partial + r, head);
-            memcpy(to, desk.states + r * state, state * 4);
-            to[state] = desk.maximum[r];
+            memcpy(to, desk.states + row * state, state * 4);
+            to[state] = desk.maximum[row];
         }
     }
 
@@ -344,37 +354,54 @@ template <class T, class P> struct Attention {
         finish(desk.totals, all.first, all.last, head);
     }
 
-    void work(const Desk& desk, const Unit& unit, long head, const Spot* after, float* partials) const {
-        sit(desk, unit, head);
+    // The first block that a unit looks at.
+    Spot start(const Unit& unit, long head) const { return spot(runs[unit.run], runs[unit.run].begin, head); }
+
+    // A unit's work for heads [begin, end), block by block, since heads lie side by side in a page: what the processor
+    // fetches by itself behind one is what the next one needs.
+    void work(const Desk& desk, const Unit& unit, long begin, long end, const Spot* after, float* partials) const {
+        const long size = rows(unit.first, unit.last), all = (end - begin) * size;
+        for (long head = begin; head < end; head++) sit(desk, unit, head, (head - begin) * size);
+        clear(desk.states, desk.maximum, all);
         bool is_split = false;
         for (long r = unit.run; r < unit.last_run; r++) {
-            long first = pieces[runs[r].first].row, last = first + rows(runs[r].first, runs[r].last);
-            for (long block = runs[r].begin; block < runs[r].end; block++) {
-                if (block % SPLIT == 0 && block > runs[unit.run].begin && unit.partial < 0) {
-                    if (!is_split) clear(desk.totals, desk.total_maximum, rows(unit.first, unit.last));
-                    is_split = true;
-                    fold_rows(desk, first, last);
+            const Run& run = runs[r];
+            long first = pieces[run.first].row, last = first + rows(run.first, run.last);
+            for (long block = run.begin; block < run.end; block++) {
+                bool is_border = block % SPLIT == 0 && block > runs[unit.run].begin && unit.partial < 0;
+                if (is_border && !is_split) clear(desk.totals, desk.total_maximum, all);
+                is_split |= is_border;
+                for (long head = begin; head < end; head++) {
+                    long row = (head - begin) * size;
+                    if (is_border) fold_rows(desk, row + first, row + last);
+                    Spot here = spot(run, block, head), next = here;
+                    bool has_next = true;
+                    if (head + 1 < end)
+                        next = spot(run, block, head + 1);
+                    else if (block + 1 < run.end)
+                        next = spot(run, block + 1, begin);
+                    else if (r + 1 < unit.last_run)
+                        next = spot(runs[r + 1], runs[r + 1].begin, begin);
+                    else if (after)
+                        next = *after;
+                    else
+                        has_next = false;
+                    Block<Number> then, now = cells.fetch(desk, here, next);
+                    bool is_ahead = has_next && cells.SAME && cells.is_grouped;
+                    if constexpr (std::is_same<P, Number>::value)
+                        if (is_ahead) then = cells.locate(next);
+                    look(desk, row + first, row + last, here, now, is_ahead ? &then : nullptr);
                 }
-                Spot here = spot(runs[r], block, head), next = here;
-                bool has_next = true;
-                if (block + 1 < runs[r].end)
-                    next = spot(runs[r], block + 1, head);
-                else if (r + 1 < unit.last_run)
-                    next = spot(runs[r + 1], runs[r + 1].begin, head);
-                else if (after)
-                    next = *after;
-                else
-                    has_next = false;
-                Block<Number> then, now = cells.fetch(desk, here, next);
-                bool is_ahead = has_next && cells.SAME && cells.is_grouped;
-                if constexpr (std::is_same<P, Number>::value)
-                    if (is_ahead) then = cells.locate(next);
-                look(desk, first, last, here, now, is_ahead ? &then : nullptr);
             }
         }
-        if (unit.partial >= 0) return keep(desk, unit, head, partials);
-        if (is_split) fold_rows(desk, 0, rows(unit.first, unit.last));
-        finish(is_split ? desk.totals : desk.states, unit.first, unit.last, head);
+        if (is_split) fold_rows(desk, 0, all);
+        for (long head = begin; head < end; head++) {
+            long row = (head - begin) * size;
+            if (unit.partial >= 0)
+                keep(desk, unit, head, row, partials);
+            else
+                finish((is_split ? desk.totals : desk.states) + row * state, unit.first, unit.last, head);
+        }
     }
 
     void run(int threads) const {
@@ -387,18 +414,22 @@ template <class T, class P> struct Attention {
         threads = worth(threads, section.cost * width * 4);
         float* partials = (float*)scratch(3, section.partials * kv_heads * record() * 4);
         const Unit* units = (const Unit*)(words + section.units);
-        long count = section.num_units * kv_heads, turn = 0;
+        // Heads are worked on together where a tile has room for them and all threads have enough to do.
+        long most = 1, turn = 0;
+        for (long u = 0; u < section.num_units; u++) most = greatest(most, rows(units[u].first, units[u].last));
+        long together = least(kv_heads, tile / most);
+        while (together > 1 && section.num_units * kv_heads < 4 * threads * together) together = (together + 1) / 2;
+        long shares = (kv_heads + together - 1) / together, count = section.num_units * shares;
         auto take = [&] { return __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED); };
         parallel(threads, [&](int) {
             Desk own = desk();
             for (long mine = take(), next; mine < count; mine = next) {
                 next = take();
                 Spot after;
-                if (next < count) {
-                    const Run& first = runs[units[next / kv_heads].run];
-                    after = spot(first, first.begin, next % kv_heads);
-                }
-                work(own, units[mine / kv_heads], mine % kv_heads, next < count ? &after : nullptr, partials);
+                if (next < count) after = start(units[next / shares], next % shares * together);
+                long head = mine % shares * together;
+                work(own, units[mine / shares], head, least(head + together, kv_heads), next < count ? &after : nullptr,
+                     partials);
             }
         });
         const Fold* folds = (const Fold*)(words + section.folds);

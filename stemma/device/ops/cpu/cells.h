@@ -49,10 +49,14 @@ constexpr long GROUPS = BLOCK / GROUP;
 
 inline long multiple(long x, long of) { return (x + of - 1) / of * of; }
 inline long least(long a, long b) { return a < b ? a : b; }
+inline long greatest(long a, long b) { return a > b ? a : b; }
 
-// Where the keys and values of a block lie, group by group.
+// Where the keys and values of a block lie, group by group, and their scales, if they have any.
 template <class N> struct Block {
     const N *keys[GROUPS], *values[GROUPS];
+    const float *key_scales[GROUPS], *value_scales[GROUPS];
+    Vec key_scale(long key) const { return load(key_scales[key / GROUP] + key % GROUP); }
+    Vec value_scale(long key) const { return load(value_scales[key / GROUP] + key % GROUP); }
 };
 
 // One block of one head; `end` is the first position that does not exist.
@@ -137,9 +141,11 @@ template <class P, class Number> struct Cells {
         long base = spot.block * BLOCK, last = (spot.keys() - 1) / GROUP;
         for (long g = 0; g < GROUPS; g++) {
             long position = base + least(g, last) * GROUP;
-            long at = place(spot.pages[position / page_size], spot.head) + position % page_size * width;
-            block.keys[g] = keys + at;
-            block.values[g] = values + at;
+            long part = place(spot.pages[position / page_size], spot.head), offset = position % page_size;
+            block.keys[g] = keys + part + offset * width;
+            block.values[g] = values + part + offset * width;
+            block.key_scales[g] = scale_at(keys + part, offset);
+            block.value_scales[g] = scale_at(values + part, offset);
         }
         return block;
     }
@@ -179,8 +185,10 @@ template <class P, class Number> struct Cells {
     }
 
     // Groups of another type than is computed with; those of `next` are asked of memory meanwhile.
-    void widen(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
+    void widen(const Shelf<Number>& shelf, Block<Number>* to, const Spot& spot, const Spot& next) const {
         Block<P> from = locate(spot), then = locate(next);
+        memcpy(to->key_scales, from.key_scales, sizeof from.key_scales);
+        memcpy(to->value_scales, from.value_scales, sizeof from.value_scales);
         for (long g = 0; g * GROUP < spot.keys(); g++) {
             constexpr long LINE = 64 / sizeof(P);
             for (long i = 0; i < GROUP * width; i += LINE) {
@@ -193,37 +201,20 @@ template <class P, class Number> struct Cells {
         }
     }
 
-    void take_scales(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
-        for (long g = 0; g * GROUP < spot.keys(); g++) {
-            auto [k, v] = scales_of(spot, g);
-            memcpy(shelf.key_scales + g * GROUP, k, GROUP * sizeof(float));
-            memcpy(shelf.value_scales + g * GROUP, v, GROUP * sizeof(float));
-            if (g * GROUP >= next.keys()) continue;
-            auto [then_k, then_v] = scales_of(next, g);
-            __builtin_prefetch(then_k, 0, 2);
-            __builtin_prefetch(then_v, 0, 2);
-        }
-    }
-    std::pair<float*, float*> scales_of(const Spot& spot, long group) const {
-        long position = spot.block * BLOCK + group * GROUP, offset = position % page_size;
-        long at = place(spot.pages[position / page_size], spot.head);
-        return {scale_at(keys + at, offset), scale_at(values + at, offset)};
-    }
-
     Block<Number> fetch(const Shelf<Number>& shelf, const Spot& spot, const Spot& next) const {
-        if (SCALED && is_grouped) take_scales(shelf, spot, next);
-        for (long j = spot.keys(); SCALED && j < BLOCK; j++) shelf.key_scales[j] = shelf.value_scales[j] = 0;
         if constexpr (SAME)
             if (is_grouped) return locate(spot);
-        if (is_grouped)
-            widen(shelf, spot, next);
-        else
-            gather(shelf, spot, next);
         Block<Number> own;
         for (long g = 0; g < GROUPS; g++) {
             own.keys[g] = shelf.keys + g * GROUP * steps * PER;
             own.values[g] = shelf.values + g * GROUP * width;
+            own.key_scales[g] = shelf.key_scales + g * GROUP;
+            own.value_scales[g] = shelf.value_scales + g * GROUP;
         }
+        if (is_grouped)
+            widen(shelf, &own, spot, next);
+        else
+            gather(shelf, spot, next);
         return own;
     }
 };
