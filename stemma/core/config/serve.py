@@ -28,7 +28,7 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     incremental_streaming: bool = False  # native streams: deltas in place of the whole so far
     cache_report: bool = False  # usage tells cached tokens
     max_body_bytes: int = 32 << 20
-    max_held_bytes: int = 4 << 30  # of memory, by all requests in service
+    max_held_bytes: int = 1 << 30  # of memory, by all requests in service
     weight_version: str = "default"
     log_level: str = "info"
     log_requests: bool = False

@@ -317,3 +317,8 @@ def test_whitespace_of_json_is_settled_before_the_start() -> None:
         settled(constrained_json_whitespace_pattern=" ?", grammar_backend="xgrammar")
     with pytest.raises(ConfigError, match="exclude each other"):
         settled(constrained_json_whitespace_pattern=" ?", constrained_json_max_whitespace_cnt=2)
+
+
+@pytest.mark.parametrize(("memory", "held"), [(64 * GIB, 4 * GIB), (8 * GIB, 2 * GIB)])
+def test_requests_may_hold_a_share_of_the_memory(memory: int, held: int) -> None:
+    assert settle(Ask(), machine(memory=memory), "/models/some", SPEC).serve.max_held_bytes == held
