@@ -3,7 +3,6 @@ benchmarks.gpu.launch_cost`. Steady decode, all steps graphs; copies are those o
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.facts import report
 from benchmarks.gpu.table import config_of
+from benchmarks.gpu.whole_step import Nowhere
 from stemma.core.config.engine import CacheConfig, DeviceConfig
 from stemma.core.types.sampling import SamplingParams
 from stemma.core.types.step import News, Seat, StepPlan, pack_spans
@@ -26,28 +26,6 @@ from stemma.device.worker import accelerated
 from stemma.device.worker.accelerated import AcceleratedWorker
 
 STEPS, PROMPT = 200, 33
-
-
-class Idle:
-    """Platform, mark and graph at once."""
-
-    def __init__(self, *_: object) -> None:
-        self.device = torch.device("cpu")
-
-    def pinned(self, count: int, dtype: torch.dtype) -> Tensor:
-        return torch.zeros(count, dtype=dtype)
-
-    def mark(self) -> "Idle":
-        return self
-
-    def record(self) -> None: ...
-
-    def wait(self) -> None: ...
-
-    def capture(self, run: Callable[[], object]) -> "Idle":
-        return self
-
-    def replay(self) -> None: ...
 
 
 @dataclass
@@ -94,7 +72,7 @@ def worker_of(rows: int) -> AcceleratedWorker:
         mock.patch.object(accelerated, "load_model", Nothing),
         mock.patch.dict(ATTENTION._places, triton="benchmarks.gpu.launch_cost:Nothing"),
     ):
-        return AcceleratedWorker(config, platform=Idle(), ops=ops)
+        return AcceleratedWorker(config, platform=Nowhere("cpu"), ops=ops)
 
 
 def measure(rows: int) -> None:

@@ -23,8 +23,8 @@ ROWS, PROMPT = 8, 600
 class Nowhere:
     """A platform whose work is never done: neither marks nor graphs hold anything."""
 
-    def __init__(self) -> None:
-        self.device = torch.device("meta")
+    def __init__(self, device: str = "meta") -> None:
+        self.device = torch.device(device)
 
     def pinned(self, count: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(count, dtype=dtype)

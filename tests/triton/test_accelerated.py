@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import torch
 
+from benchmarks.gpu.launch_cost import worker_of
 from stemma.core.base.errors import Bug
 from stemma.core.config.engine import EngineConfig
 from stemma.core.config.quant import Format
@@ -14,8 +15,12 @@ from stemma.core.types.request import Request
 from stemma.core.types.sampling import LogprobSpec, SamplingParams
 from stemma.core.types.step import Masks, News, Seat, StepPlan, StepResult, pack_spans
 from stemma.core.types.tokens import pack
+from stemma.device.ops.cpu.sampling import ASK
+from stemma.device.ops.inputs import Ints, Tables
+from stemma.device.ops.reference.inputs import checked
 from stemma.device.worker import accelerated, graphs, staging
 from stemma.device.worker.accelerated import AcceleratedWorker
+from stemma.device.worker.flight import Flight
 from stemma.device.worker.worker import Worker
 from tests.bodies import BODIES, Body
 from tests.checkpoints import VOCAB_SIZE, tiny_checkpoint
@@ -23,6 +28,7 @@ from tests.engine_harness import DrivenEngine, Outcome, engine_config, request
 from tests.fake_platform import FakeGraph, FakePlatform
 
 TRITON = Body("triton", "triton")
+FIELDS = [name for name in ASK.names or () if name != "tokens"]  # which are an address
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +99,36 @@ def test_steps_are_replayed_from_fixed_memory(folder: Path) -> None:
     plain = AcceleratedWorker(config_of(folder, TRITON, has_graphs=False))
     assert [plain.step(plan).tokens for plan in plans[:3]] == [ours.step(plan).tokens for plan in plans[:3]]
     assert not plain.captured
+
+
+def test_a_steady_decode_is_one_on_from_the_step_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the device is told is what a worker tells that reads every plan anew; pages that are missing are found."""
+    steady, anew, read = worker_of(3), worker_of(3), list[bytes]()
+
+    def counted(spans: bytes, tables: Tables) -> Ints:
+        read.append(spans)
+        return checked(spans, tables)
+
+    monkeypatch.setattr(accelerated, "checked", counted)
+    for step in range(40):
+        news = {row: News(pages=(8 + row,)) for row in range(3) if step and (4 + row + step) % 16 == 0}
+        plan = seated(3) if step == 0 else msgspec.structs.replace(decodes(step, [0, 1, 2]), news=news)
+        found = steady.launch(plan)
+        assert len(read) == min(step + 1, 2) + step
+        anew._last = None
+        expected = anew.launch(plan)
+        assert told(found) == told(expected)
+        assert found.wait().computed == expected.wait().computed == (18 if step == 0 else 3)
+    for step in range(40, 42):
+        steady.launch(decodes(step, [0, 1, 2]))
+    with pytest.raises(Bug, match="row 2 is to compute up to 49 on 3 pages of 16"):
+        steady.launch(decodes(42, [0, 1, 2]))
+
+
+def told(flight: Flight) -> list[bytes]:
+    """A sheet, but for addresses."""
+    *numbers, asks_N = flight.slot.draft(flight.rows)[:5]
+    return [*(column.tobytes() for column in numbers), *(asks_N[name].tobytes() for name in FIELDS)]
 
 
 def test_steps_are_launched_before_anyone_knows_what_they_read(folder: Path) -> None:

@@ -38,7 +38,9 @@ from stemma.device.worker.graphs import Graphs, Key
 from stemma.device.worker.inputs import scored_places
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import is_finite
-from stemma.device.worker.staging import Staging, advance, fill, sheet
+from stemma.device.worker.staging import Slot, Staging, advance, fill, sheet
+
+_ONE_ON = np.array([0, 1, 0, 0])  # from the span of a decode to the next one
 
 
 class _Size(NamedTuple):
@@ -47,6 +49,22 @@ class _Size(NamedTuple):
     rows: int
     tokens: int
     is_graph: bool  # whether it is one of few sizes that come again
+
+
+class _Step(NamedTuple):
+    """What is known of a plan before it is written down."""
+
+    spans_N4: Ints
+    size: _Size
+    target_N: Ints  # words of the tables that answers become
+    computed: int  # tokens
+    is_scored: bool  # whether log-probabilities of prompts are wanted
+    decodes: tuple[int, bytes] | None = None  # who decodes, since who sat; None: there is something else to do
+    room: int = 0  # how many more steps these rows' pages suffice for
+
+    def next(self) -> "_Step":
+        """The same rows, one token on."""
+        return self._replace(spans_N4=self.spans_N4 + _ONE_ON, target_N=self.target_N + 1, room=self.room - 1)
 
 
 class AcceleratedWorker:
@@ -82,6 +100,7 @@ class AcceleratedWorker:
             self._model = load_model(config, self._attention, progress)
             self._taken_ND: Tensor | None = None  # what draws look at; as wide as hidden states turn out to be
             self._every_N = torch.arange(most)
+        self._last: _Step | None = None
 
     @property
     def captured(self) -> list[Key]:
@@ -103,14 +122,13 @@ class AcceleratedWorker:
             self._rows.apply(plan)
             for seat in plan.seats:
                 self._asks.sit(seat.row, self._rows[seat.row])
-            spans_N4 = checked(plan.spans, self._rows.tables)
-            is_scored = any(news.score_from >= 0 for news in plan.news.values())
-            size = self._size(spans_N4, is_scored)
-            flight = Flight(plan.step, spans_N4, size.rows, self._staging.take(), self._sample)
+            step = self._last = self._next(plan) or self._read(plan)
+            size, is_scored = step.size, step.is_scored
+            flight = Flight(plan.step, step.spans_N4, step.computed, size.rows, self._staging.take(), self._sample)
             if size.rows:
-                self._write(flight)
+                self._write(flight.slot, step)
             changed = self._staging.send(flight.slot, size.rows, self._tables.changes(plan))
-            if len(changed[0]):
+            if changed is not None:
                 self._tables.change(*changed)
             if size.is_graph:
                 self._graphs.run(("forward", *size[:2]), partial(self._forward, size))
@@ -122,9 +140,36 @@ class AcceleratedWorker:
                 self._draw(flight, Masks())
             return flight
 
-    def _size(self, spans_N4: Ints, is_scored: bool) -> _Size:
+    def _next(self, plan: StepPlan) -> _Step | None:
+        """The last step once more, if the plan says so: most of what a plan is asked for is known then."""
+        last = self._last
+        if last is None or last.decodes is None or plan.seats or _is_scored(plan):
+            return None
+        step = last.next()
+        if step.spans_N4.tobytes() != plan.spans:
+            return None
+        if step.room < 0:
+            step = step._replace(room=self._room(step.spans_N4))
+        return step if step.room >= 0 else None
+
+    def _room(self, spans_N4: Ints) -> int:
+        """For how many more steps like this all rows have pages."""
+        row_N, start_N, count_N, _ = spans_N4.T
+        return int((self._rows.paged_R[row_N] * self._rows.page_size - start_N - count_N).min())
+
+    def _read(self, plan: StepPlan) -> _Step:
+        spans_N4 = checked(plan.spans, self._rows.tables)
+        row_N, start_N, count_N, draws_N = spans_N4.T
+        end_N, computed = start_N + count_N, int(count_N.sum())
+        is_scored = _is_scored(plan)
+        target_N = np.where(draws_N != 0, self._tables.token_places(row_N, end_N), self._tables.nobody)
+        step = _Step(spans_N4, self._size(len(spans_N4), computed, is_scored), target_N, computed, is_scored)
+        if is_scored or not computed or computed != len(spans_N4) or not draws_N.all():
+            return step
+        return step._replace(decodes=(self._asks.sat, row_N.tobytes()), room=self._room(spans_N4))
+
+    def _size(self, count: int, tokens: int, is_scored: bool) -> _Size:
         """Steps of one token for each row have a graph for each number of rows; others, if they are small."""
-        count, tokens = len(spans_N4), int(spans_N4[:, 2].sum())
         rows = bucket_of(self._decodes, count) or 0
         if not count or is_scored or not self._is_captured:
             return _Size(rows if count else 0, tokens, False)
@@ -135,21 +180,19 @@ class AcceleratedWorker:
             return _Size(rows, tokens, False)
         return _Size(rows_of_class, filled, True)
 
-    def _write(self, flight: Flight) -> None:
+    def _write(self, slot: Slot, step: _Step) -> None:
         """Write down the step, and count the tokens that it draws as known."""
-        row_N, start_N, count_N, draws_N = flight.spans_N4.T
-        end_N, is_drawn_N = start_N + count_N, draws_N != 0
-        target_N = np.where(is_drawn_N, self._tables.token_places(row_N, end_N), self._tables.nobody)
-        slot, draft = flight.slot, flight.slot.draft(flight.rows)
-        is_decode = is_drawn_N.all() and (count_N == 1).all()
-        decodes = (self._asks.sat, row_N.tobytes()) if is_decode else None
-        if decodes is not None and decodes == slot.decodes:
-            advance(draft, start_N, target_N)
+        draft = slot.draft(step.size.rows)
+        row_N, start_N, count_N, draws_N = step.spans_N4.T
+        if step.decodes is not None and step.decodes == slot.decodes:
+            advance(draft, start_N, step.target_N)
+            self._rows.known_R[row_N] = start_N + 2
         else:
+            end_N, is_drawn_N = start_N + count_N, draws_N != 0
             asks_N = self._asks.of(row_N, end_N, is_drawn_N)
-            fill(draft, flight.spans_N4, self._tables.nobody, target_N, asks_N, self._asks.idle)
-        slot.decodes = decodes
-        self._rows.known_R[row_N[is_drawn_N]] = end_N[is_drawn_N] + 1
+            fill(draft, step.spans_N4, self._tables.nobody, step.target_N, asks_N, self._asks.idle)
+            self._rows.known_R[row_N[is_drawn_N]] = end_N[is_drawn_N] + 1
+        slot.decodes = step.decodes
 
     def _forward(self, size: _Size, spans: bytes = b"") -> Callable[[], Tensor]:
         """The work from a copied sheet to what draws look at. Hidden states of all tokens [T, D] come back.
@@ -207,7 +250,7 @@ class AcceleratedWorker:
                 flight.drawn.append(self._scored(row_N[at_W], position_W, logits_NV, drawn.tokens_S, wants_W))
             else:
                 self._graphs.run(("draw", rows, rows), partial(self._draws, rows))
-            slot.found_N[:rows].copy_(self._staging.found_N[:rows], non_blocking=True)
+            self._staging.fetch(slot, rows)
         slot.mark.record()
         self._graphs.capture_next()
 
@@ -258,3 +301,7 @@ class AcceleratedWorker:
         return Scored(
             row_W, position_W, place_W, fetch(tokens_S), fetch(finite_S), wants_W, type(scores)(*map(fetch, scores))
         )
+
+
+def _is_scored(plan: StepPlan) -> bool:
+    return any(news.score_from >= 0 for news in plan.news.values())

@@ -46,27 +46,31 @@ class DeviceRows:
         first, step = self.tables.tokens_RC.data_ptr(), self._context * self.memory.element_size()
         return first + step * np.arange(len(self._rows.known_R))
 
-    def changes(self, plan: StepPlan) -> Changes:
+    def changes(self, plan: StepPlan) -> Changes | None:
         """What a plan, which the host's rows have applied, changes. The same again changes nothing more."""
-        places, values = [], []
-
-        def put(first: int, numbers: Ints | Ids) -> None:
-            places.append(np.arange(first, first + len(numbers)))
-            values.append(numbers)
-
-        rows = self._rows
-        for seat in plan.seats:
-            put(seat.row * self._context, rows.tokens_RC[seat.row, : rows.known_R[seat.row]])
-            put(self._pages_at + seat.row * self._pages, rows.pages_RP[seat.row, : rows.paged_R[seat.row]])
+        if not (plan.seats or plan.news):
+            return None
+        rows, paged = self._rows, self._rows.paged_R.data  # quicker for single numbers
+        places, values = list[int](), list[int]()  # of the few that news bring
         for row, news in plan.news.items():
-            begin = rows.paged_R[row] - len(news.pages)
-            put(self._pages_at + row * self._pages + begin, np.array(news.pages, np.int64))
+            end = self._pages_at + row * self._pages + paged[row]
+            places += range(end - len(news.pages), end)
+            values += news.pages
             if news.given:
                 start = next(span.start for span in unpack_spans(plan.spans) if span.row == row)
-                put(row * self._context + start, np.frombuffer(news.given, "<i4"))
-        if not places:
-            return Changes(np.empty(0, np.int64), np.empty(0, np.int64))
-        return Changes(np.concatenate(places), np.concatenate(values).astype(np.int64))
+                given = memoryview(news.given).cast("i")
+                places += range(row * self._context + start, row * self._context + start + len(given))
+                values += given
+        place_M: list[Ints] = [np.array(places, np.int64)]
+        value_M: list[Ints | Ids] = [np.array(values, np.int64)]
+        for seat in plan.seats:
+            for first, numbers_M in (
+                (seat.row * self._context, rows.tokens_RC[seat.row, : rows.known_R[seat.row]]),
+                (self._pages_at + seat.row * self._pages, rows.pages_RP[seat.row, : rows.paged_R[seat.row]]),
+            ):
+                place_M.append(np.arange(first, first + len(numbers_M)))
+                value_M.append(numbers_M)
+        return Changes(np.concatenate(place_M), np.concatenate(value_M, dtype=np.int64))
 
     def change(self, place_M: Tensor, value_M: Tensor) -> None:
         """Queue changes that lie on the device; each place stands once, or gets the same value."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stemma.core.types.output import Logprob
@@ -17,6 +18,8 @@ from stemma.device.ops.inputs import Ints
 from stemma.device.worker.logprobs import Score
 from stemma.device.worker.pending import BANNED, NOT_FINITE, as_logprob
 from stemma.device.worker.staging import Slot
+
+Words = NDArray[np.int32]
 
 ALL_BANNED = NO_TOKEN - 1  # comes back in place of a token where none was left to draw
 
@@ -58,6 +61,7 @@ class Flight:
 
     step: int
     spans_N4: Ints
+    computed: int  # tokens
     rows: int  # with those that fill it up
     slot: Slot
     draw: Callable[["Flight", Masks], None]
@@ -71,15 +75,27 @@ class Flight:
     def wait(self) -> StepResult:
         """Blocks until the step has landed."""
         self.slot.mark.wait()
-        row_N, start_N, count_N, draws_N = self.spans_N4.T
-        found_N = self.slot.found[: len(row_N)]
-        tokens_N = np.where(draws_N != 0, found_N, NO_TOKEN).astype(np.int32)
+        seconds = time.perf_counter() - self.began
+        found_N = self.slot.found[: len(self.spans_N4)]
+        findings = self._logprobs() if self.drawn or self.prompts else {}
+        tokens_N = np.where(self.spans_N4[:, 3] != 0, found_N, NO_TOKEN)
+        if tokens_N.min(initial=0) < 0 or self.prompts:
+            self._faults(found_N, tokens_N, findings)
+        return StepResult(
+            step=self.step, tokens=tokens_N.tobytes(), findings=findings, seconds=seconds, computed=self.computed
+        )
+
+    def _logprobs(self) -> dict[int, Findings]:
         own: dict[int, tuple[list[Logprob], list[Logprob]]] = {}
         for place, kind in enumerate((self.drawn, self.prompts)):
             for scored in kind:
                 for row, logprob in scored.logprobs():
                     own.setdefault(row, ([], []))[place].append(logprob)
-        findings = {row: Findings(tuple(drawn), tuple(prompt)) for row, (drawn, prompt) in own.items()}
+        return {row: Findings(tuple(drawn), tuple(prompt)) for row, (drawn, prompt) in own.items()}
+
+    def _faults(self, found_N: Words, tokens_N: Words, findings: dict[int, Findings]) -> None:
+        """Enter who has no token, and why."""
+        row_N, start_N, count_N, draws_N = self.spans_N4.T
         for part in ((draws_N != 0) & (found_N < 0)).nonzero()[0]:
             why = BANNED if found_N[part] == ALL_BANNED else NOT_FINITE
             findings[int(row_N[part])] = Findings(fault=why.format(start_N[part] + count_N[part]))
@@ -88,7 +104,3 @@ class Flight:
             for row, position in scored.faults():
                 findings[row] = Findings(fault=NOT_FINITE.format(position))
                 tokens_N[row_N == row] = NO_TOKEN
-        seconds = time.perf_counter() - self.began
-        return StepResult(
-            step=self.step, tokens=tokens_N.tobytes(), findings=findings, seconds=seconds, computed=int(count_N.sum())
-        )

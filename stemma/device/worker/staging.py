@@ -36,6 +36,11 @@ def sheet(words: Tensor, rows: int) -> Sheet:
     return Sheet(columns.view(3, rows), spans.view(rows, 3), asked_N, target_N, asks.view(torch.uint8).view(rows, -1))
 
 
+def _words(rows: int) -> int:
+    """Of a sheet."""
+    return (_NUMBERS + _ASK) * rows
+
+
 class Draft(NamedTuple):
     """A sheet that is being written, as arrays of the host."""
 
@@ -44,6 +49,8 @@ class Draft(NamedTuple):
     asked_N: Ints
     target_N: Ints
     asks_N: Records
+    words: Tensor  # all of it
+    found_N: Tensor  # where its answers come back
 
 
 class Slot:
@@ -64,7 +71,8 @@ class Slot:
         found = self._drafts.get(rows)
         if found is None:
             columns, spans, asked, target, asks = (np.asarray(part) for part in sheet(self.words, rows))
-            found = self._drafts[rows] = Draft(columns, spans, asked, target, asks.view(ASK)[:, 0])
+            words, found_N = self.words[: _words(rows)], self.found_N[:rows]
+            found = self._drafts[rows] = Draft(columns, spans, asked, target, asks.view(ASK)[:, 0], words, found_N)
         return found
 
 
@@ -72,7 +80,7 @@ class Staging:
     """A ring of slots, and the memory of the device that they are copied to. Owned by the worker."""
 
     def __init__(self, platform: Platform, rows: int, vocab_size: int, slots: int):
-        count = (_NUMBERS + _ASK) * rows + 2 * MOST_CHANGES
+        count = _words(rows) + 2 * MOST_CHANGES
         self._mask_words = -(-vocab_size // 32)
         self._platform = platform
         self.words = torch.zeros(count, dtype=torch.int64, device=platform.device)
@@ -80,6 +88,7 @@ class Staging:
         self.found_N = torch.full((rows,), NO_TOKEN, dtype=torch.int32, device=platform.device)
         self._slots = [Slot(platform, count, rows, self._mask_words) for _ in range(slots)]
         self._next = 0
+        self._there: dict[int, tuple[Tensor, Tensor]] = {}  # sheet and answers on the device, by rows
 
     def take(self) -> Slot:
         """The slot that was used longest ago: its step has been waited for, unless nobody wanted its result."""
@@ -88,17 +97,28 @@ class Staging:
         slot.mark.wait()
         return slot
 
-    def send(self, slot: Slot, rows: int, changes: Changes) -> tuple[Tensor, Tensor]:
+    def send(self, slot: Slot, rows: int, changes: Changes | None) -> tuple[Tensor, Tensor] | None:
         """Copy a sheet of so many rows, and the changes; these come back as they lie on the device."""
-        used, count = (_NUMBERS + _ASK) * rows, len(changes.place_M)
-        if count > MOST_CHANGES:
-            self.words[:used].copy_(slot.words[:used], non_blocking=True)
-            return self.upload(changes.place_M), self.upload(changes.value_M)
-        whole = used + 2 * count
-        if count:
-            slot.numbers[used : used + count], slot.numbers[used + count : whole] = changes
+        if changes is None or len(changes.place_M) > MOST_CHANGES:
+            if rows:
+                self._of(rows)[0].copy_(slot.draft(rows).words, non_blocking=True)
+            return None if changes is None else (self.upload(changes.place_M), self.upload(changes.value_M))
+        count = len(changes.place_M)
+        used = _words(rows)
+        middle, whole = used + count, used + 2 * count
+        slot.numbers[used:middle], slot.numbers[middle:whole] = changes
         self.words[:whole].copy_(slot.words[:whole], non_blocking=True)
-        return self.words[used : used + count], self.words[used + count : whole]
+        return self.words[used:middle], self.words[middle:whole]
+
+    def fetch(self, slot: Slot, rows: int) -> None:
+        """Copy what was found to the host."""
+        slot.draft(rows).found_N.copy_(self._of(rows)[1], non_blocking=True)
+
+    def _of(self, rows: int) -> tuple[Tensor, Tensor]:
+        found = self._there.get(rows)
+        if found is None:
+            found = self._there[rows] = self.words[: _words(rows)], self.found_N[:rows]
+        return found
 
     def send_asks(self, slot: Slot, rows: int) -> None:
         """Copy the records alone, once more."""
@@ -135,7 +155,7 @@ def advance(draft: Draft, start_N: Ints, target_N: Ints) -> None:
 
 def fill(draft: Draft, spans_N4: Ints, nobody: int, target_N: Ints, asks_N: Records, idle: Records) -> None:
     """Write a step down. Rows behind the last own the tokens that fill it up, and draw in vain."""
-    columns_3N, spans_N3, asked_N, targets_N, all_asks_N = draft
+    columns_3N, spans_N3, asked_N, targets_N, all_asks_N = draft[:5]
     count = len(spans_N4)
     row_N, start_N, count_N, _ = spans_N4.T
     end_N = count_N.cumsum()
