@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from stemma.cli.child import END_SECONDS, LOOK_SECONDS, end_with_parent, free_port, is_ready
-from stemma.core.base.errors import StemmaError
+from stemma.cli.child import answering, end_with_parent, free_port
 
 
 def _vllm(folder: Path, port: int, context: int) -> list[str]:
@@ -43,15 +41,5 @@ def serving_peer(name: str, folder: Path, context: int) -> Iterator[str]:
         stdout=sys.stderr,  # its log is the section's
         preexec_fn=end_with_parent,  # noqa: PLW1509  # there are no other threads yet
     )
-    try:
-        while not is_ready(port):
-            if child.poll() is not None:
-                raise StemmaError(f"{name} ended while it started: exit status {child.returncode}")
-            time.sleep(LOOK_SECONDS)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.terminate()
-        try:
-            child.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
+    with answering(child, port, f"{name} ended while it started: exit status {{}}") as url:
+        yield url

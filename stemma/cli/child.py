@@ -37,12 +37,20 @@ def serving(options: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))  # so that the child is ended on the way out
+    with answering(child, port, "the model could not be served; the lines above say why") as url:
+        yield url, key
+
+
+@contextmanager
+def answering(child: subprocess.Popen[bytes], port: int, why: str) -> Iterator[str]:
+    """Address of a child's server, once it is healthy; behind the block it is ended. Raises StemmaError if it ends
+    before: `why`, which may name its status as {}."""
     try:
         while not is_ready(port):
             if child.poll() is not None:
-                raise StemmaError("the model could not be served; the lines above say why")
+                raise StemmaError(why.format(child.returncode))
             time.sleep(LOOK_SECONDS)
-        yield f"http://127.0.0.1:{port}", key
+        yield f"http://127.0.0.1:{port}"
     finally:
         child.terminate()
         try:
