@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stemma.control.grammar.ebnf import add_ebnf
 from stemma.control.grammar.lark import Lark, pattern
 from stemma.control.grammar.matcher import Backend, Compiled, Matcher, Vocabulary, Whitespace
-from stemma.control.grammar.parts import checked, read_json
+from stemma.control.grammar.parts import Schema, checked, read_json
 from stemma.control.grammar.schema import Rewriter
 from stemma.control.grammar.tags import Tags
 from stemma.control.spelling.tokens import Tokens
@@ -116,7 +116,7 @@ class LLGuidanceBackend(Backend):
         if not self.rewrites:
             return schema
         is_refused = self._why_not(LLMatcher.grammar_from_json_schema(json.dumps(schema)))
-        return self._told(Rewriter(checked(schema)).document()) if is_refused else schema
+        return self._told(Rewriter(checked(schema), is_empty).document()) if is_refused else schema
 
     def _told(self, schema: object) -> object:
         """With what the library reads beside a schema; what a client wrote there counts for nothing."""
@@ -133,6 +133,14 @@ class RewritingBackend(LLGuidanceBackend):
     """The same, with schemas that the library refuses rewritten into ones that it serves."""
 
     rewrites = True
+
+
+def is_empty(schema: Schema) -> bool:
+    """True: the library sees that no value can be right."""
+    if isinstance(schema, bool):
+        return not schema
+    source = LLMatcher.grammar_from_json_schema(json.dumps(schema))
+    return "Unsatisfiable schema" in LLMatcher.validate_grammar(source, limits=LLParserLimits(verbose_errors=False))
 
 
 def refusal(grammar: Grammar, message: str) -> GrammarError:

@@ -29,7 +29,6 @@ OPPOSITE = {
     "maxProperties": ("object", "minProperties", 1),
 }
 TRIED_ITEMS = 3  # of which one breaks what all must keep
-FRACTIONS = [{"type": "number", "exclusiveMinimum": at, "exclusiveMaximum": at + 1} for at in (-1, 0, 1)]  # some
 
 
 def breaches(plain: Mapping[str, object]) -> Iterator[tuple[str, Schema | Unserved]]:
@@ -46,9 +45,8 @@ def _breaches_of(name: str, plain: Mapping[str, object]) -> Iterator[Schema]:
     match name:
         case "type":
             names = [value] if isinstance(value, str) else strings(value)
-            is_whole = "integer" in names and "number" not in names
             taken = {"number" if each == "integer" else each for each in names}
-            yield union([*({"type": other} for other in TYPES if other not in taken), *(FRACTIONS if is_whole else ())])
+            yield union([*({"type": other} for other in TYPES if other not in taken)])
         case "const":
             yield another(value)
         case "enum" if isinstance(value, list):
@@ -98,10 +96,6 @@ def _others(value: object) -> Iterator[Schema]:
             if value:
                 yield {"type": "array", "maxItems": len(value) - 1}
             yield from _breaches_of("prefixItems", {"prefixItems": [{"const": item} for item in value]})
-        case dict():
-            yield {"type": "object", "required": [*value], "minProperties": len(value) + 1}
-            yield from _breaches_of("required", {"required": [*value]})
-            yield from _breaches_of("properties", {"properties": {name: {"const": value[name]} for name in value}})
 
 
 def other_words(word: str) -> str:

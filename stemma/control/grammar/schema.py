@@ -7,12 +7,12 @@ https://json-schema.org/draft/2020-12/json-schema-validation
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, compress, permutations
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, permutations
 from urllib.parse import unquote
 
 from stemma.control.grammar.negate import breaches
-from stemma.control.grammar.overlap import Facts, facts_of
+from stemma.control.grammar.outline import outline
 from stemma.control.grammar.parts import (
     FORMATS,
     STANDARD,
@@ -36,13 +36,18 @@ PLAIN = frozenset(
 )
 MOST_NODES = 20_000
 MOST_SUBSETS = 64
+DEPTHS = (3, 9)  # of proofs that alternatives exclude each other: most need little, which is fast
 
 
 class Rewriter:
-    """Rewrites one document. What a `$ref` leads to becomes a definition, plain or negated: recursion stays finite."""
+    """Rewrites one document. What a `$ref` leads to becomes a definition, plain or negated: recursion stays finite.
 
-    def __init__(self, root: Schema):
+    `is_empty` says True of a schema if it is proved to allow nothing.
+    """
+
+    def __init__(self, root: Schema, is_empty: Callable[[Schema], bool]):
         self._root = root
+        self._is_empty = is_empty
         self._definitions: dict[str, Schema] = {}
         self._names: dict[tuple[str, bool], str] = {}
         self._nodes = 0
@@ -142,7 +147,7 @@ class Rewriter:
         if schema.get("minContains", 1) == 1 and "contains" in schema:
             rest.append({"not": {"type": "array", "items": {"not": schema["contains"]}}})
         if schema.get("uniqueItems"):
-            rest += self._unique(plain)
+            rest += _lists_without_repeats(plain)
         return plain, rest
 
     def _check(self, schema: Mapping[str, object]) -> None:
@@ -200,29 +205,17 @@ class Rewriter:
             options.append(self._counted({**plain, "properties": listed, "required": [*required, *given]}))
         return union(options)
 
-    def _unique(self, plain: dict[str, object]) -> list[Mapping[str, object]]:
-        most = plain.get("maxItems")
-        if (isinstance(most, int) and most <= 1) or "array" not in self.facts(plain).types:
-            return []
-        values = self.facts(checked(plain.pop("items", True))).values
-        if values is None or len(values) > 4 or "prefixItems" in plain:
-            raise Unserved("uniqueItems")
-        lists = [list(items) for size in range(len(values) + 1) for items in permutations(values, size)]
-        return [{"anyOf": [{"not": {"type": "array"}}, *({"const": items} for items in lists)]}]
-
     # -- exactly one
 
     def _exclusive(self, options: Sequence[Schema], plain: Mapping[str, object]) -> list[Schema]:
         """The same alternatives, each without what another one allows too."""
-        facts = [self.facts({"allOf": [plain, option]}) for option in options]
-        found: list[Schema] = []
-        for one, option in zip(facts, options, strict=True):
-            overlaps = [two is not one and not one.excludes(two) for two in facts]
-            found.append({"allOf": [option, *({"not": other} for other in compress(options, overlaps))]})
-        return found
-
-    def facts(self, schema: Schema) -> Facts:
-        return facts_of(schema, self.target)
+        found: list[list[Schema]] = [[option] for option in options]
+        for one, two in combinations(range(len(options)), 2):
+            both_of_them = {"allOf": [plain, options[one], options[two]]}
+            if not any(self._is_empty(outline(both_of_them, self.target, depth)) for depth in DEPTHS):
+                found[one].append({"not": options[two]})
+                found[two].append({"not": options[one]})
+        return [{"allOf": each} for each in found]
 
 
 def _modernise(schema: Mapping[str, object], plain: dict[str, object]) -> None:
@@ -268,6 +261,18 @@ def _names_of_properties(schema: Mapping[str, object]) -> Iterator[Schema]:
             yield {"patternProperties": {f"^(.|\\n){count}$": True}, "additionalProperties": False}
         elif words or any(name in rule for name in ("$ref", "allOf", "anyOf", "oneOf", "not", "if")):
             raise Unserved("propertyNames")
+
+
+def _lists_without_repeats(plain: dict[str, object]) -> list[Mapping[str, object]]:
+    kinds, most = plain.get("type", "array"), plain.get("maxItems")
+    if "array" not in (kinds if isinstance(kinds, list) else [kinds]) or (isinstance(most, int) and most <= 1):
+        return []
+    items = plain.pop("items", True)
+    values = items.get("enum") if isinstance(items, Mapping) else None
+    if not isinstance(values, list) or len(values) > 4 or "prefixItems" in plain:
+        raise Unserved("uniqueItems")
+    lists = [list(each) for size in range(len(values) + 1) for each in permutations(values, size)]
+    return [{"anyOf": [{"not": {"type": "array"}}, *({"const": each} for each in lists)]}]
 
 
 def _unevaluated(schema: Mapping[str, object], plain: dict[str, object]) -> None:
