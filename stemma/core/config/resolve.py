@@ -62,18 +62,15 @@ def settle(ask: Ask, machine: Machine, path: str, spec: ModelSpec, templates: Te
     device = device_of(ask, machine, place, spec, notes)
     context = notes.take("context", _context(ask, spec))
     schedule = _schedule(ask, place, context, notes)
+    radix, eviction = not ask.disable_radix_cache, ask.radix_eviction_policy
+    cache = CacheConfig(pages=0, page_size=ask.page_size, radix=radix, eviction=eviction)
     engine = EngineConfig(
         model_path=path,
         model=spec,
         load_format=ask.load_format,
         context=context,
         seed=ask.random_seed,
-        cache=CacheConfig(
-            pages=0,
-            page_size=ask.page_size,
-            radix=not ask.disable_radix_cache,
-            eviction=ask.radix_eviction_policy,
-        ),
+        cache=cache,
         schedule=schedule,
         device=device,
         grammar=_grammar(ask, path, notes),
