@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import json
+import time
 from collections.abc import AsyncGenerator
+from itertools import pairwise
 
 import pytest
 from starlette.types import Message
@@ -32,6 +34,24 @@ def test_what_is_taken_comes_back() -> None:
         assert room.held == 60
         one(40)
     assert room.held == 0
+
+
+def test_the_largest_are_read_one_by_one_with_rests_between_them() -> None:
+    async def main() -> None:
+        room = Room(100)
+        spans: list[tuple[float, float]] = []
+
+        def work() -> None:
+            began = time.monotonic()
+            time.sleep(0.05)
+            spans.append((began, time.monotonic()))
+            raise Busy("no")
+
+        done = await asyncio.gather(*(room.alone(work) for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in done] == ["no"] * 3
+        assert all(after[0] - before[1] >= before[1] - before[0] for before, after in pairwise(spans))
+
+    asyncio.run(main())
 
 
 async def bodies(h: House, count: int, size: int, is_held: asyncio.Event) -> list[tuple[int, bytes]]:

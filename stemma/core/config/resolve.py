@@ -35,8 +35,6 @@ from stemma.core.config.notes import ASKED, Notes, Reason
 from stemma.core.config.place import Place, place_of
 from stemma.core.config.serve import ServeConfig
 
-MAX_HELD_BYTES = 4 << 30  # of memory for requests in service, where the machine has four times as much
-
 
 class Settled(Struct, frozen=True, kw_only=True):
     """Every question answered."""
@@ -246,7 +244,7 @@ def _serve(ask: Ask, path: str, templates: Templates | None, machine: Machine, n
         stream_interval=ask.stream_interval,
         incremental_streaming=ask.incremental_streaming_output,
         cache_report=ask.enable_cache_report,
-        max_held_bytes=min(MAX_HELD_BYTES, machine.memory_bytes // 4),
+        max_held_bytes=min(4 << 30, machine.memory_bytes // 4),
         weight_version=ask.weight_version,
         log_level=ask.log_level,
         log_requests=ask.log_requests,

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Executor
 from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -36,7 +35,7 @@ class Call(NamedTuple):
     request: Request
     body: bytes
     take: Take
-    line: Executor
+    room: Room
 
 
 P = ParamSpec("P")
@@ -97,7 +96,7 @@ class Door:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await read_body(receive, headers, self._serve.max_body_bytes, take)
-                return Call(Request(scope), body, take, self._room.line)
+                return Call(Request(scope), body, take, self._room)
         except StemmaError as error:
             return error_response(error, self._endpoint.errors)
         except TimeoutError:
@@ -169,5 +168,6 @@ async def aside(call: Call, function: Callable[P, T], /, *args: P.args, **kwargs
     """Call it here, or in a thread when the body is so large that others would have to wait."""
     if len(call.body) < SMALL:
         return function(*args, **kwargs)
-    threads = call.line if len(call.body) >= HUGE else None  # None: those of the event loop
-    return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args, **kwargs))
+    if len(call.body) < HUGE:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return await call.room.alone(partial(function, *args, **kwargs))
