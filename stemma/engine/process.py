@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -36,7 +37,7 @@ def main() -> int:
     set_up_logging("engine", config.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front tells us when to end
     signal.signal(signal.SIGTERM, end)
-    threading.Thread(target=end_with_front, daemon=True).start()
+    threading.Thread(target=end_with_front, args=(address,), daemon=True).start()
     channel = UnixEngineChannel(address)
     try:
         loop, ready = build_loop(config, channel, bar() if sys.stderr.isatty() else None)
@@ -60,10 +61,13 @@ def end(*_: object) -> None:
     sys.exit(0)
 
 
-def end_with_front() -> None:
-    """Wait until standard input closes, then end this process."""
+def end_with_front(address: str) -> None:
+    """Wait until standard input closes, then end this process. The front's folder goes too: it may have been killed."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
+    with suppress(OSError):  # the front was quicker
+        os.unlink(address)
+        os.rmdir(os.path.dirname(address))
     os.kill(os.getpid(), signal.SIGTERM)
 
 
