@@ -156,8 +156,7 @@ class Engine:
         built.set_result(None)
         message = "the engine was shut down"
         try:
-            while True:
-                loop.turn()
+            loop.run()
         except Closed:
             pass
         except Exception as error:

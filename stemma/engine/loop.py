@@ -1,6 +1,9 @@
 """The one loop: receive, plan, launch, absorb, send."""
 
 from collections import deque
+from typing import NoReturn
+
+import torch
 
 from stemma.control.scheduler.scheduler import Scheduler
 from stemma.core.types.control import Chunks
@@ -22,6 +25,12 @@ class EngineLoop:
         self.pace = pace
         self.depth = depth
         self.flying: deque[PendingStep] = deque()
+
+    def run(self) -> NoReturn:
+        """Turn until the channel is closed. The mode is entered once: for each step it would take microseconds."""
+        with torch.inference_mode():
+            while True:
+                self.turn()
 
     def turn(self) -> None:
         """One turn. Blocks only for a message when there is nothing to do, or for the oldest step in flight."""

@@ -34,11 +34,9 @@ class Outbox:
 
         Returns the requests that nobody will read any more: those of fronts that are gone or too far behind.
         """
-        fronts = set(self._waiting)
-        if len(fronts) > 1:
-            fronts = set(map(self._front_of.__getitem__, said.ids))
-            fronts.update(self._front_of[chunk.id] for chunk in said.chunks)
-        parts = [(front, said if len(fronts) == 1 else self._part(said, front)) for front in sorted(fronts)]
+        parts = [(front, said) for front in self._waiting]
+        if len(parts) > 1:
+            parts = self._parted(said)
         for chunk in said.chunks:
             if chunk.finish is not None:
                 self._forget(chunk.id)
@@ -53,6 +51,10 @@ class Outbox:
         self._waiting[front] -= 1
         if not self._waiting[front]:
             del self._waiting[front]
+
+    def _parted(self, said: Chunks) -> list[tuple[int, Chunks]]:
+        fronts = {self._front_of[id] for id in (*said.ids, *(chunk.id for chunk in said.chunks))}
+        return [(front, said if len(fronts) == 1 else self._part(said, front)) for front in sorted(fronts)]
 
     def _part(self, said: Chunks, front: int) -> Chunks:
         mine = [self._front_of[id] == front for id in said.ids]

@@ -15,14 +15,14 @@ class Pace:
 
     def mark(self, tokens: int) -> None:
         """So many have come out in all, now."""
-        self._marks.append((time.monotonic(), tokens))
-        self._forget()
+        now = time.monotonic()
+        self._marks.append((now, tokens))
+        self._forget(now)
 
     def tokens_per_second(self) -> float:
-        self._forget()
+        self._forget(time.monotonic())
         return (self._marks[-1][1] - self._before) / WINDOW_SECONDS if self._marks else 0.0
 
-    def _forget(self) -> None:
-        horizon = time.monotonic() - WINDOW_SECONDS
-        while self._marks and self._marks[0][0] < horizon:
+    def _forget(self, now: float) -> None:
+        while self._marks and self._marks[0][0] < now - WINDOW_SECONDS:
             self._before = self._marks.popleft()[1]

@@ -48,8 +48,7 @@ def main() -> int:
     gc.freeze()  # all that is here stays; to look through it again and again would take 40 ms each time
     log.info("ready in %.2f s: %d tokens of cache", ready.startup_seconds, ready.max_total_tokens)
     try:
-        while True:
-            loop.turn()
+        loop.run()
     finally:
         loop.close()
         channel.close()

@@ -3,6 +3,8 @@
 from array import array
 from collections.abc import Collection
 
+import numpy as np
+
 from stemma.control.scheduler.sequence import Sequence
 from stemma.core.base.errors import BadRequest, TooLong
 from stemma.core.types.request import Request
@@ -70,7 +72,8 @@ class Gate:
             tokens = unpack(packed)
         except ValueError:
             raise BadRequest(f"{len(packed)} bytes are not packed int32 tokens", field) from None
-        self._check_ids(tokens, field)
+        if tokens and np.frombuffer(tokens, np.uint32).max() >= self.vocab_size:  # negative ones are large there
+            self._check_ids(tokens, field)
         return tokens
 
     def _check_ids(self, ids: Collection[int], field: str) -> None:

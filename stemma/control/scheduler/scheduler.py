@@ -27,6 +27,8 @@ from stemma.core.types.output import Finish, TokenChunk, Usage
 from stemma.core.types.request import Abort, Request
 from stemma.core.types.step import Masks, StepPlan, StepResult
 
+_NOTHING = Chunks()
+
 
 class Scheduler:
     """The mind of one replica: requests in, plans out; results in, tokens out.
@@ -113,6 +115,8 @@ class Scheduler:
 
     def drain(self) -> Chunks:
         """What came to pass outside `absorb`: refusals and aborts."""
+        if not self._outbox:
+            return _NOTHING
         chunks, self._outbox = self._outbox, []
         return Chunks(chunks=tuple(chunks))
 

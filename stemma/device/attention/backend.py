@@ -3,7 +3,6 @@
 Shapes: N rows of a step, R rows that sit, P pages.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,8 +17,7 @@ from stemma.device.kv.pool import KVPool
 Ints = NDArray[np.int64]
 
 
-@dataclass(slots=True, frozen=True)
-class Spans:
+class Spans(NamedTuple):
     """Positions [start, start + count) of some rows are computed in this step, in the order of its tokens."""
 
     packed: bytes  # as they came (core/types/step.py)

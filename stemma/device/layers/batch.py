@@ -3,15 +3,14 @@
 Shapes: T tokens of the step.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from stemma.device.attention.backend import AttentionPlan
 
 
-@dataclass(slots=True, frozen=True)
-class ForwardBatch:
+class ForwardBatch(NamedTuple):
     """The tokens of all rows, one row after the other."""
 
     tokens_T: Tensor  # int64

@@ -21,7 +21,7 @@ def forward_batch(inputs: Inputs, plan: StepPlan, rows: RowTable, attention: Att
 
 def scored_places(plan: StepPlan, rows: RowTable) -> Places | None:
     """The prompt tokens whose log-probabilities this step yields."""
-    if all(news.score_from < 0 for news in plan.news.values()):
+    if not plan.news or all(news.score_from < 0 for news in plan.news.values()):
         return None
     found, first = [], 0  # of the row's tokens among the step's
     for part, (row, start, count, _) in enumerate(unpack_spans(plan.spans)):

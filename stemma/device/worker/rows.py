@@ -102,10 +102,11 @@ class RowTable:
         self._append(row, seat.pages)
 
     def _append(self, row: int, pages: tuple[int, ...]) -> None:
-        begin = self._paged[row]
-        for at, page in enumerate(pages, begin):
+        at = self._paged[row]
+        for page in pages:
             self._pages[row, at] = page
-        self._paged[row] = begin + len(pages)
+            at += 1
+        self._paged[row] = at
 
     def _write(self, row: int, start: int, packed: bytes) -> None:
         tokens = np.frombuffer(packed, "<i4")

@@ -4,8 +4,7 @@ S places of one slice, V vocabulary
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,14 +19,13 @@ from stemma.device.worker.processors import changes_logits, processed
 from stemma.device.worker.rows import Row, RowTable
 
 
-@dataclass(slots=True, frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the logits of some places said. The token of a place is drawn or, in a prompt, given."""
 
     places: Places
     tokens_S: Tensor
     finite_S: Tensor  # False: the logits were not, and the token means nothing
-    scores: Mapping[int, Score] = field(default_factory=dict)  # by place, where they are wanted
+    scores: Mapping[int, Score] = {}  # by place, where they are wanted
     banned_S: Tensor | None = None  # True: every token was banned; such a place counts as not finite
 
 

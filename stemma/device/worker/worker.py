@@ -22,7 +22,7 @@ from stemma.device.ops.table import ops_of
 from stemma.device.worker.inputs import forward_batch, scored_places
 from stemma.device.worker.native_sampler import NativeSampler
 from stemma.device.worker.passes import passes_of
-from stemma.device.worker.pending import PendingStep
+from stemma.device.worker.pending import settled
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Sampler, TorchSampler, Verdict
 
@@ -54,28 +54,35 @@ class Worker:
 
     def step(self, plan: StepPlan, masks: Callable[[], Masks] = Masks) -> StepResult:
         """`masks` is called when the forward pass is done, and may block."""
-        began = time.perf_counter()
+        if torch.is_inference_mode_enabled():  # in the loop's own thread it always is
+            return self._step(plan, masks)
         with torch.inference_mode():
-            for copy in self._rows.copies(plan):
-                self._pool.copy_page(*copy)
-            self._rows.apply(plan)
-            for seat in plan.seats:
-                self._sampler.sit(seat.row, self._rows[seat.row])
-            if not plan.spans:
-                return StepResult(step=plan.step)
-            inputs = self._reader.read(plan.spans)
-            tokens, findings = self._computed(plan, inputs, masks).wait()
+            return self._step(plan, masks)
+
+    def _step(self, plan: StepPlan, masks: Callable[[], Masks]) -> StepResult:
+        began = time.perf_counter()
+        for copy in self._rows.copies(plan):
+            self._pool.copy_page(*copy)
+        self._rows.apply(plan)
+        for seat in plan.seats:
+            self._sampler.sit(seat.row, self._rows[seat.row])
+        if not plan.spans:
+            return StepResult(step=plan.step)
+        inputs = self._reader.read(plan.spans)
+        tokens, findings = settled(*self._computed(plan, inputs, masks))
         seconds, computed = time.perf_counter() - began, len(inputs.tokens_T)
         return StepResult(step=plan.step, tokens=tokens, findings=findings, seconds=seconds, computed=computed)
 
-    def _computed(self, plan: StepPlan, inputs: Inputs, masks: Callable[[], Masks]) -> PendingStep:
+    def _computed(
+        self, plan: StepPlan, inputs: Inputs, masks: Callable[[], Masks]
+    ) -> tuple[bytes, list[Verdict], list[Verdict]]:
         """Draw the tokens of a step, remember them for the next one, and score prompts."""
         self._passes.forward(forward_batch(inputs, plan, self._rows, self._attention))
         draws = self._judged(inputs.drawn, partial(self._sampler.drawn, masks=masks()))
         tokens = self._reader.keep([verdict.tokens_S for verdict in draws])
         scored = scored_places(plan, self._rows)
         scores = [] if scored is None else self._judged(scored, self._sampler.scored)
-        return PendingStep(tokens, draws, scores)
+        return tokens, draws, scores
 
     def _judged(self, places: Places, judge: Judge) -> list[Verdict]:
         """The logits of all places go before the judge, a few at a time: a long prompt's would be gigabytes."""

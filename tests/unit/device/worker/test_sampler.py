@@ -17,7 +17,7 @@ from stemma.core.types.tokens import pack, unpack
 from stemma.device.ops.cpu.library import load
 from stemma.device.ops.reference.inputs import inputs
 from stemma.device.worker.native_sampler import NativeSampler
-from stemma.device.worker.pending import PendingStep
+from stemma.device.worker.pending import settled
 from stemma.device.worker.rows import RowTable
 from stemma.device.worker.sampler import Sampler, TorchSampler, is_finite
 from tests.bodies import NATIVE
@@ -54,7 +54,7 @@ def results(
             sampler.sit(one.row, table[one.row])
         packed = Masks(tuple(seats[at].row for at in masks), b"".join(masks.values()))
         verdict = sampler.drawn(places, logits_SV.clone(), packed)
-        tokens, findings = PendingStep(reader.keep([verdict.tokens_S]), [verdict], []).wait()
+        tokens, findings = settled(reader.keep([verdict.tokens_S]), [verdict], [])
         found.append(results_of(plan, StepResult(step=0, tokens=tokens, findings=findings)))
     for other in found[1:]:
         assert_equal_but_for_roundings(other, found[0])
