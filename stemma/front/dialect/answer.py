@@ -1,7 +1,7 @@
 """What the native routes answer: text, output_ids and meta_info."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -84,32 +84,23 @@ def logprobs(answer: Progress, spec: LogprobSpec, text_of: Callable[[int], str] 
     def entry(token: int, value: float | None) -> Entry:
         return (value if value is None else max(value, LOWEST), token, text_of(token) if text_of else None)
 
-    def lists(kind: str, items: Sequence[Logprob], first: int) -> Iterable[tuple[str, object]]:
-        yield (
-            f"{kind}_token_logprobs",
-            [entry(item.token, None if at < first else item.logprob) for at, item in enumerate(items)],
-        )
+    def lists(kind: str, items: Sequence[Logprob], first: int) -> Json:
+        values = [None if at < first else item.logprob for at, item in enumerate(items)]
+        known = list(zip(items, values, strict=True))
+        told: Json = {f"{kind}_token_logprobs": [entry(item.token, value) for item, value in known]}
         if spec.top:
-            yield (
-                f"{kind}_top_logprobs",
-                [
-                    None if at < first or item.logprob is None else [entry(*pair) for pair in item.top]
-                    for at, item in enumerate(items)
-                ],
-            )
+            told[f"{kind}_top_logprobs"] = [
+                None if value is None else [entry(*pair) for pair in item.top] for item, value in known
+            ]
         if spec.token_ids:
-            yield (
-                f"{kind}_token_ids_logprobs",
-                [
-                    None
-                    if at < first or item.logprob is None
-                    else [entry(token, value) for token, value in zip(spec.token_ids, item.chosen, strict=True)]
-                    for at, item in enumerate(items)
-                ],
-            )
+            told[f"{kind}_token_ids_logprobs"] = [
+                None if value is None else [entry(*pair) for pair in zip(spec.token_ids, item.chosen, strict=True)]
+                for item, value in known
+            ]
+        return told
 
     return {
-        **dict(lists("input", answer.prompt_logprobs, 1)),
-        **dict(lists("output", answer.logprobs, 0)),
+        **lists("input", answer.prompt_logprobs, 1),
+        **lists("output", answer.logprobs, 0),
         "output_token_logprobs_length": answer.output,
     }

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, overload
 
 from stemma.front.lang.backends.backend import BaseBackend
@@ -60,8 +59,9 @@ class AsyncState(Speaker):
 
     async def _settled(self, name: str | None = None) -> ProgramState:
         """What reads without waiting, once a variable is there, or never will be; without a name, once all is done."""
-        await until(self.stream_executor, partial(self.stream_executor.has, name), self._task is None)
-        return ProgramState(self.stream_executor)
+        executor = self.stream_executor
+        await until(executor, lambda: executor.heard(name).is_done, self._task is None)
+        return ProgramState(executor)
 
 
 class AsyncGroup(Branches[AsyncState]):

@@ -122,7 +122,7 @@ class Executor:
     def fork(self, size: int) -> list[Self]:
         """Branches that begin with all there is."""
         self.sync()
-        self._raise_failure()
+        self.raise_failure()
         children = [
             replace(self, transcript=self.transcript.branch(), variables=dict(self.variables), ahead=None)
             for _ in range(size)
@@ -175,35 +175,24 @@ class Executor:
         self.sync()
         return self._error
 
-    def failure(self) -> ProgramError:
-        """The same error with the program's line, to be raised where something is read."""
-        return ProgramError(f"{self._error_line}: {type(self._error).__name__}: {self._error}")
+    def raise_failure(self) -> None:
+        """The same error, if there is one, with the program's line."""
+        if self._error is not None:
+            raise ProgramError(f"{self._error_line}: {type(self._error).__name__}: {self._error}") from self._error
 
     def value(self, name: str, timeout_seconds: float | None = None) -> Value:
         """A variable that is done. Raises KeyError when there is none, ProgramError when it will never be."""
         if not self.wait(lambda: name in self.variables, timeout_seconds):
             raise TimeoutError(f"{name!r} was not begun within {timeout_seconds} s")
-        value = self.variables.get(name)
-        if value is None:
-            self._raise_failure()
-            raise KeyError(name)
+        value = self.variables.get(name, Value())
         if timeout_seconds is None:
             self._take(lambda: value.is_done)
         if not self.wait(lambda: value.is_done, timeout_seconds):
             raise TimeoutError(f"{name!r} was not there within {timeout_seconds} s")
         if not value.is_done:
-            self._raise_failure()
-            raise KeyError(name)  # its scope was not closed
+            self.raise_failure()
+            raise KeyError(name)  # nobody says it, or its scope was not closed
         return value
-
-    def has(self, name: str | None) -> bool:
-        """Whether a variable is done. Without a name never: who waits for that is woken when all is."""
-        return self._heard(name).is_done
-
-    def has_news(self, name: str | None, told: int) -> bool:
-        """There is more than so many characters of the program, or of a variable. Unless it streams, all comes last."""
-        heard = self._heard(name)
-        return self.is_streaming and (len(heard.text) > told or heard.is_done)
 
     def news(self, name: str | None, told: int, of_program: bool) -> tuple[str, object, bool]:
         """The text after so many characters, the meta_info so far, and whether that was all.
@@ -211,13 +200,13 @@ class Executor:
         Raises ProgramError when it failed, after what had come was told.
         """
         with self._lock:
-            heard = self._heard(name)
+            heard = self.heard(name)
             if len(heard.text) <= told and not heard.is_done:
-                self._raise_failure()
+                self.raise_failure()
             is_over = heard.is_done or (self._error is None and self._is_settled(of_program))
             return heard.text[told:], heard.meta, is_over
 
-    def _heard(self, name: str | None) -> Value:
+    def heard(self, name: str | None) -> Value:
         """A variable so far; the whole text, as it was before it was rewritten, as one that is never done."""
         if name is not None:
             return self.variables.get(name) or Value()
@@ -381,7 +370,7 @@ class Executor:
             value.has_thoughts = False
             value.settle(answer, value.meta, value.text if self.is_streaming else None)
             self.set_var(f"{name}_reasoning_content", thoughts)
-            told = self._heard(None).text
+            told = self.heard(None).text
             self.transcript.rewrite(self.transcript.turn_start, answer)
             self._rewritten = (told, len(self.transcript.text))
             self._tell()
@@ -434,10 +423,6 @@ class Executor:
         yield self
         for branch in self._branches:
             yield from branch._family()
-
-    def _raise_failure(self) -> None:
-        if self._error is not None:
-            raise self.failure() from self._error
 
 
 def _content(shape: Shape | None, text: str | list[str], meta: Json | list[Json]) -> object:

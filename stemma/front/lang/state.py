@@ -192,8 +192,7 @@ class ProgramStateGroup(Branches[ProgramState]):
         """
         texts = [state.text() for state in self.states]
         for state in self.states:
-            if (error := state.error()) is not None:
-                raise state.stream_executor.failure() from error
+            state.stream_executor.raise_failure()
         if mode == "gather_variable":
             made = [
                 name for state in self.states for name in state.stream_executor.variables if name not in self.parent

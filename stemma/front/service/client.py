@@ -45,8 +45,9 @@ class EngineClient:
             raise EngineDead("the engine is starting; try again in a moment")
         return self.ready
 
-    def is_in_flight(self, id: str) -> bool:
-        return id in self._listeners
+    def check_is_new(self, id: str) -> None:
+        if id in self._listeners:
+            raise BadRequest(f"a request with the id {id!r} is being served already; choose another", "rid")
 
     def ids(self) -> list[str]:
         """All that is in flight, oldest first."""
@@ -55,8 +56,7 @@ class EngineClient:
     def submit(self, request: Request, listener: Listener) -> None:
         """Raises EngineDead without an engine, BadRequest when the id is in flight."""
         self.require_ready()
-        if request.id in self._listeners:
-            raise BadRequest(f"a request with the id {request.id!r} is being served already; choose another", "rid")
+        self.check_is_new(request.id)
         self._channel.send(request)
         self._listeners[request.id] = listener
 

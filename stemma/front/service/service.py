@@ -170,10 +170,7 @@ class Service:
 
     def _check_is_new(self, work: Work) -> None:
         for index in range(work.n):
-            if self.client.is_in_flight(work.id_of(index)):
-                raise BadRequest(
-                    f"a request with the id {work.id_of(index)!r} is being served already; choose another", "rid"
-                )
+            self.client.check_is_new(work.id_of(index))
 
 
 def _requests(work: Work) -> list[Request]:

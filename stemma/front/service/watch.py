@@ -17,6 +17,7 @@ from stemma.core.wire.unix import new_address
 
 REFUSED = 3  # exit status: the model cannot be served, and the engine has said why
 END_SECONDS = 2.0  # so long it has to end by itself
+ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}  # torch's threads, if they spun, would take our kernels' time
 
 
 class EngineProcess:
@@ -58,10 +59,7 @@ class EngineProcess:
     def _start(self) -> "subprocess.Popen[bytes]":
         child = subprocess.Popen(
             [sys.executable, "-m", "stemma.engine.process", "--address", self.address],
-            env={
-                "OMP_WAIT_POLICY": "passive",
-                **os.environ,
-            },  # torch's threads, if they spun, would take our kernels' time
+            env=ENVIRONMENT | os.environ,
             stdin=subprocess.PIPE,
             process_group=0,
         )
