@@ -21,7 +21,7 @@ ROOMS = {
     "core/wire": Room(("core/base", "core/types"), 370),
     "front/text": Room(NOUNS, 1350),
     "front/service": Room((*NOUNS, "core/wire", "front/text"), 1000),
-    "front/dialect": Room((*NOUNS, "front/service"), 925),
+    "front/dialect": Room((*NOUNS, "front/service"), 945),
     "front/server": Room((*NOUNS, "core/wire", "front/text", "front/service", "front/dialect"), 2400),
     "front/lang": Room((*NOUNS, "front/text"), 3520),
     "control/cache": Room(NOUNS, 1150),
