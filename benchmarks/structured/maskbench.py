@@ -258,20 +258,25 @@ def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, floa
     return {name: round(float(np.percentile(found, percent)), 2) for name, percent in names.items()}
 
 
+def parser(says: str, backends: str) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=says)
+    found.add_argument("sample", type=Path)
+    found.add_argument("--backends", default=backends)
+    found.add_argument("--tokenizer", type=Path, default=embedded_model_path(), help="folder of a tokenizer.json")
+    found.add_argument("--every", type=int, default=1, help="take one schema of so many")
+    found.add_argument("--seconds", type=float, default=10, help="that a compile may take")
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="MaskBench for every backend")
-    parser.add_argument("sample", type=Path)
-    parser.add_argument("verdicts", type=Path)
-    parser.add_argument("--backends", default="chain,llguidance,xgrammar,outlines")
-    parser.add_argument("--tokenizer", type=Path, default=embedded_model_path(), help="folder of a tokenizer.json")
-    parser.add_argument("--every", type=int, default=1, help="take one schema of so many")
-    parser.add_argument("--seconds", type=float, default=10, help="that a compile may take")
-    parser.add_argument("--limit", type=float, default=60, help="seconds for a schema with its instances")
-    parser.add_argument("--jobs", type=int, default=1, help="processes beside each other")
-    parser.add_argument(
+    options = parser("MaskBench for every backend", "chain,llguidance,xgrammar,outlines")
+    options.add_argument("verdicts", type=Path)
+    options.add_argument("--limit", type=float, default=60, help="seconds for a schema with its instances")
+    options.add_argument("--jobs", type=int, default=1, help="processes beside each other")
+    options.add_argument(
         "--stop-after", type=float, default=float("inf"), help="seconds; the same command goes on later"
     )
-    args = parser.parse_args()
+    args = options.parse_args()
     lines = list(lines_of(args.sample, args.every))
     begun = time.monotonic()
     for backend in args.backends.split(","):

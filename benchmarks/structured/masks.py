@@ -5,27 +5,18 @@
 As maskbench.py walks them; the backends take turns, schema by schema, in one process. One JSON line per backend.
 """
 
-import argparse
 import gc
 import json
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.facts import report
-from benchmarks.structured.maskbench import Bench, Score, lines_of, percentiles
-from stemma.core.config.embedded import embedded_model_path
+from benchmarks.structured.maskbench import Bench, Score, lines_of, parser, percentiles
 from stemma.core.types.grammar import Grammar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="masks of the same schemas by every backend")
-    parser.add_argument("sample", type=Path)
-    parser.add_argument("--backends", default="chain,llguidance,xgrammar")
-    parser.add_argument("--tokenizer", type=Path, default=embedded_model_path(), help="folder of a tokenizer.json")
-    parser.add_argument("--every", type=int, default=1, help="take one schema of so many")
-    parser.add_argument("--seconds", type=float, default=10, help="that a compile may take")
-    args = parser.parse_args()
+    args = parser("masks of the same schemas by every backend", "chain,llguidance,xgrammar").parse_args()
     benches = {name: Bench(name, args.tokenizer, args.seconds) for name in args.backends.split(",")}
     for bench in benches.values():
         bench.compile(Grammar("json_schema", "{}"))  # libraries, tokenizer, child
