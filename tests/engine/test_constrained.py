@@ -142,6 +142,43 @@ def test_what_is_complete_is_valid_and_says_why_it_ended(folder: Path) -> None:
     engine.loop.close()
 
 
+def test_every_wish_is_kept(folder: Path) -> None:
+    """What each of `requests()` asked for beside its grammar can be seen in its answer."""
+    engine = DrivenEngine(engine_config(folder, body=BEST))
+    outcomes = engine.run(requests())
+    tokens = {id: outcome.tokens for id, outcome in outcomes.items()}
+    finishes = {id: outcome.finish for id, outcome in outcomes.items()}
+    assert len(tokens["r3"]) == 40 and finishes["r3"] == Finish(reason="length"), "free, and no end of a turn ends it"
+    assert finishes["r4"] == Finish(reason="stop") and not {END_OF_TEXT, TURN_END} & {*tokens["r4"]}, "ignore_eos"
+    assert finishes["r5"] == Finish(reason="stop") and re.fullmatch(CODE.source, bytes(tokens["r5"]).decode())
+    assert ord(",") not in tokens["r6"] and tokens["r6"][1] == ord("f"), "logit_bias"
+    assert tokens["r8"][-1] == ord("-") and finishes["r8"] == Finish(reason="stop", detail=ord("-")), "stop_token_ids"
+    for outcome in outcomes.values():
+        assert [logprob.token for logprob in outcome.logprobs][-len(outcome.tokens) :] == outcome.tokens
+    engine.loop.close()
+
+
+def test_an_answer_ends_as_early_as_it_may_and_not_earlier(folder: Path) -> None:
+    wishes = SamplingParams(max_new_tokens=80, min_new_tokens=30, logit_bias={TURN_END: 100.0}, sampling_seed=1)
+    engine = DrivenEngine(engine_config(folder, body=BEST))
+    outcome = engine.run([request("a", [1], wishes, grammar=Grammar("regex", "[ab]*"))])["a"]
+    assert len(outcome.tokens) == 31 and outcome.tokens[-1] == TURN_END
+    engine.loop.close()
+
+
+def test_penalties_change_what_is_drawn(folder: Path) -> None:
+    """Under a grammar that leaves two letters: each is drawn less the oftener it came."""
+    letters = Grammar("regex", "[ab]{60}")
+    counts = []
+    for penalty in (0.0, 2.0, -2.0):
+        sampling = SamplingParams(max_new_tokens=80, temperature=0.0, frequency_penalty=penalty, sampling_seed=1)
+        engine = DrivenEngine(engine_config(folder, body=BEST))
+        said = engine.run([request("a", [1], sampling, grammar=letters)])["a"].tokens
+        counts.append(min(said.count(ord("a")), said.count(ord("b"))))
+        engine.loop.close()
+    assert counts[1] > max(counts[0], 20) and counts[2] <= counts[0]
+
+
 def test_a_jump_takes_one_step(folder: Path) -> None:
     """The long keys are computed beside the token that follows them; what is certain has log-probability 0."""
     keys = Grammar("regex", r'\{"full_name_of_the_person": "[a-z]{3}", "kind_of_occupation": "[a-z]{3}"\}')

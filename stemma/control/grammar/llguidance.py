@@ -108,7 +108,7 @@ class LLGuidanceBackend(Backend):
                 self._threads.unsafe_compute_mask_ptr(pairs[at:], address, stride, len(pairs))
                 break
             state.unsafe_compute_mask_ptr(address + at * stride, stride)
-        words_NW[[state.is_error() for state, _ in pairs]] = 0
+        words_NW[[at for state, at in pairs if state.is_error()]] = 0
 
     def _served(self, schema: object) -> object:
         """The schema, rewritten if the library refuses it as it is."""

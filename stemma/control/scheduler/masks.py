@@ -35,7 +35,9 @@ def masks_of(draws: Sequence[Draw], words: int, fill: Fill) -> Masks:
     for at, (_, constraint, may_end) in enumerate(draws):
         if constraint.ends_otherwise or not may_end:
             constraint.end(words_NW[at], may_end)
-    for at in np.flatnonzero(~words_NW.any(axis=1)).tolist():
-        draws[at].constraint.give_up(words_NW[at])
-        words_NW[at] = EVERYTHING
+    if not words_NW.max(axis=1).all():
+        for (_, constraint, _), words_W in zip(draws, words_NW, strict=True):
+            if not words_W.any():
+                constraint.give_up(words_W)
+                words_W[:] = EVERYTHING
     return Masks(tuple(draw.row for draw in draws), words_NW.tobytes())
