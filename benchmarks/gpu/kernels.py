@@ -140,7 +140,7 @@ def matrices(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> It
     for outputs, inputs in matrix_shapes(spec):
         is_head, is_gated = outputs == spec.vocab_size, outputs == 2 * spec.intermediate
         op, run = ("logits", scores) if is_head else ("gated_linear", gated) if is_gated else ("linear", product)
-        laid = [_matrix(ops, outputs, inputs) for _ in range(copies(2 * outputs * inputs))]
+        laid = [matrix_of(ops, outputs, inputs) for _ in range(copies(2 * outputs * inputs))]
         for count in [count for count in rows if not is_head or count <= HEAD_ROWS]:
             x_TI = torch.randn(count, inputs, dtype=BF16)
             yield Case(
@@ -172,7 +172,7 @@ def quantised(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> I
     for format in get_args(Quantization):
         for outputs, inputs in [shape for shape in matrix_shapes(spec) if shape[0] != spec.vocab_size]:
             stored = outputs * row_bytes(format, inputs, "bfloat16")
-            laid = [_matrix(ops, outputs, inputs, format) for _ in range(copies(stored))]
+            laid = [matrix_of(ops, outputs, inputs, format) for _ in range(copies(stored))]
             for count in rows[::2]:
                 x_TI = torch.randn(count, inputs, dtype=BF16)
                 yield Case(
@@ -187,7 +187,7 @@ def quantised(ops: Ops, plain: Ops, spec: ModelSpec, rows: tuple[int, ...]) -> I
                 )
 
 
-def _matrix(ops: Ops, outputs: int, inputs: int, format: Format = "plain") -> tuple[Matrix, Tensor]:
+def matrix_of(ops: Ops, outputs: int, inputs: int, format: Format = "plain") -> tuple[Matrix, Tensor]:
     weight_OI = torch.randn(outputs, inputs, dtype=BF16) / inputs**0.5
     matrix = empty_matrix(format, outputs, inputs, BF16)
     ops.lay(matrix, 0, weight_OI)

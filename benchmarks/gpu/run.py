@@ -85,6 +85,7 @@ def jobs(models: Sequence[str], engines: Sequence[str], only: Sequence[str]) -> 
         Job("ceilings", 60, ()),
         Job("weights", 90, every),
         Job("correctness", 120, first),
+        Job("bits", 60, every),
         *(Job("steps", 150, (model,), (ours,)) for model in models),
         Job("workload", 90, first),
         Job("kernels", 120, every),

@@ -16,6 +16,7 @@ SECTIONS: Registry[Callable[[Stage], None]] = Registry(
         "weights": "benchmarks.gpu.weights:write",
         "kernels": "benchmarks.gpu.kernels:kernels",
         "correctness": "benchmarks.gpu.correctness:correctness",
+        "bits": "benchmarks.gpu.bits:bits",
         "steps": "benchmarks.gpu.steps:steps",
         "workload": "benchmarks.gpu.workload:workload",
         "server": "benchmarks.gpu.server:server",

@@ -40,6 +40,7 @@ def table(lines: Lines) -> str:
         ("Kernels", _kernels(lines, read, flops)),
         ("What the same bytes cost", _costs(lines)),
         ("Correctness", _plain(lines, "correctness")),
+        ("Same bits", _plain(lines, "bits")),
         ("Offline", _plain(lines, "workload")),
         ("Server", _plain(lines, "server")),
         ("What did not run", _failed(lines)),

@@ -21,17 +21,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.timeout(300)
 def test_a_tiny_run_ends_with_right_answers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sections = ["kernels", "correctness", "steps", "workload"]
+    sections = ["kernels", "correctness", "bits", "steps", "workload"]
     asked = ["--tiny", "--device=cpu", "--engines=stemma", f"--output={tmp_path}", "--minutes=5", "--only", *sections]
     assert main(asked) == 0
     [file], [page] = tmp_path.glob("*.jsonl"), tmp_path.glob("*.md")
     lines = [json.loads(text) for text in file.read_text().splitlines()]
     assert not [line for line in lines if "error" in line]
     done = [line["section"] for line in lines if line["case"] == "took"]
-    assert done == ["facts", "ceilings", "weights", "correctness", "steps", "workload", "kernels"]
+    assert done == ["facts", "ceilings", "weights", "correctness", "bits", "steps", "workload", "kernels"]
     assert all(line["is_right"] for line in lines if "is_right" in line)
     same = {line["run"]: line["same"] for line in lines if line["case"] == "same tokens"}
     assert same == dict.fromkeys(("alone", "together", "in a full batch", "chunked", "launch by launch", "depth 1"), 4)
+    assert {line["what"] for line in lines if line["case"] == "same bits"} >= {"attention", "gated linear 256x64"}
     cases = {line["case"] for line in lines}
     assert {"linear", "gated_linear", "linear, int8", "linear, int4", "logits", "add_rms_norm", "norm_rotate"} <= cases
     assert "## What the same bytes cost" in page.read_text()
