@@ -1,6 +1,7 @@
 """HTTP as a measuring client needs it: events of an answer as they come, with nothing between socket and clock."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,9 @@ def refused(status: int, body: bytes) -> StemmaError:
 
 def lost(address: Address, error: Exception) -> EngineDead:
     """A connection that failed, or ended too early."""
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        reason = "connection refused" if isinstance(error, ConnectionRefusedError) else error.strerror
+        return EngineDead(f"no server answers at {address.name} ({reason}); start one, or give another --url")
     return EngineDead(f"{address.name}: {str(error) or type(error).__name__}")
 
 

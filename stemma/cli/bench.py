@@ -49,6 +49,9 @@ def bench(argv: Sequence[str]) -> int:
     found = _parser().parse(argv)
     options, wish = given(found), vars(found)
     url, plot = wish.get("url"), wish.get("plot")
+    for name in ("output", "plot"):  # before minutes are spent
+        if (path := wish.get(name)) and not Path(path).absolute().parent.is_dir():
+            raise ConfigError(f"--{name} {path}: there is no folder {Path(path).parent}; make it, or name another")
     if plot and not plot.endswith(PICTURES):
         raise ConfigError(f"--plot {plot}: name a file that ends in {' or '.join(PICTURES)}")
     if plot and find_spec("matplotlib") is None:

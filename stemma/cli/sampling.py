@@ -32,5 +32,7 @@ def sampling_of(found: argparse.Namespace) -> dict[str, object]:
     try:
         whole = msgspec.convert(given, SamplingParams, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"sampling: {error}") from None
+        what, _, name = str(error).partition(" - at `$.")
+        name = name.rstrip("`")
+        raise ConfigError(f"{flag(name)}: {what}, not {given.get(name)!r}") from None
     return {name: getattr(whole, name) for name in given}

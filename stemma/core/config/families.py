@@ -228,6 +228,7 @@ def _decode(file: Path, kind: type[Decoded]) -> Decoded:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+        way_out = "a model is a folder of this machine, in Hugging Face layout"
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {way_out}") from error
     except msgspec.DecodeError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+        raise CheckpointError(f"{file} is damaged: {error}") from error

@@ -4,6 +4,8 @@ import asyncio
 
 import h11
 
+LARGE = 16 << 10  # bytes that are written at once
+
 
 class Framing(h11.Connection):
     """Frames the pieces of a chunked body by itself: h11 would only find, for each, that it changes nothing."""
@@ -52,6 +54,8 @@ class Outlet(asyncio.Transport):
 
     def write(self, part: bytes | bytearray | memoryview, /) -> None:
         self._burst.add(self._transport, bytes(part))
+        if len(part) >= LARGE:  # who does not read is to be noticed before the next
+            self._burst.send()
 
     def close(self) -> None:
         self._burst.send()

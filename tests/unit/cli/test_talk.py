@@ -129,7 +129,7 @@ def test_an_error_in_the_stream_is_told(script: Script) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     talk = Talk("http://127.0.0.1:1", None, {}, None)
-    with pytest.raises(EngineDead, match=r"127\.0\.0\.1:1: "):
+    with pytest.raises(EngineDead, match=r"no server answers at 127\.0\.0\.1:1 "):
         list(talk.answer("Hello"))
     assert talk.messages == []
 

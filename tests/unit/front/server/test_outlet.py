@@ -5,7 +5,7 @@ import asyncio
 import h11
 import pytest
 
-from stemma.front.server.outlet import Burst, Framing, Outlet
+from stemma.front.server.outlet import LARGE, Burst, Framing, Outlet
 
 PIECES = (b"data: 1\n\n", b"", b"x" * 300, b"\r\n0\r\n\r\n")
 LENGTH = ("Content-Length", str(sum(map(len, PIECES))))
@@ -76,5 +76,7 @@ def test_a_burst_goes_out_after_the_turn_and_before_a_connection_closes() -> Non
         assert log[3:] == [("a", b"4"), ("b", b"5"), ("a", b"closed")]
         await asyncio.sleep(0)
         assert len(log) == 6
+        first.write(large := b"6" * LARGE)
+        assert log[6:] == [("a", large)]
 
     asyncio.run(main())
