@@ -18,6 +18,7 @@ from msgspec import Struct
 from stemma.control.grammar.backend import BACKENDS
 from stemma.control.grammar.matcher import Backend, Vocabulary, Whitespace
 from stemma.core.base.errors import GrammarError
+from stemma.core.base.numbers import format_bytes
 from stemma.core.types.grammar import Grammar
 
 NICE = 10  # what compiles takes what computing leaves
@@ -36,8 +37,16 @@ class Answer(Struct):
 class Child:
     """The caller's end. Started by the first grammar, anew after one that had to be killed."""
 
-    def __init__(self, backend: str, seconds: float, vocabulary: Vocabulary, whitespace: Whitespace):
+    def __init__(
+        self,
+        backend: str,
+        seconds: float,
+        vocabulary: Vocabulary,
+        whitespace: Whitespace,
+        memory_bytes: int = MEMORY_BYTES,
+    ):
         self._backend = backend
+        self._memory_bytes = memory_bytes
         self._settings = vocabulary, whitespace
         self._seconds = seconds
         self._running: tuple[subprocess.Popen[bytes], Connection] | None = None
@@ -47,7 +56,7 @@ class Child:
         if self._running is None:
             ours, theirs = Pipe()
             with theirs:
-                command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno())]
+                command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno()), str(self._memory_bytes)]
                 self._running = subprocess.Popen(command, pass_fds=[theirs.fileno()]), ours
             # Libraries are imported before the clock of a grammar runs.
             self._ask(grammar, msgspec.msgpack.encode(self._settings), START_SECONDS)
@@ -73,7 +82,7 @@ class Child:
             if pipe.poll(seconds):
                 return pipe.recv_bytes()
         except (EOFError, OSError):  # also in the middle of a message
-            limit = f"{MEMORY_BYTES >> 30} GiB of memory"
+            limit = f"{format_bytes(self._memory_bytes)} of memory"
         self.close()
         raise GrammarError(f"{grammar.kind}: to compile it takes more than {limit}; make it simpler")
 
@@ -113,7 +122,7 @@ def answer_to(backend: Backend, grammar: Grammar) -> Answer:
 
 def main() -> None:
     os.nice(NICE)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[3]),) * 2)
     sys.setrecursionlimit(DEPTH)
     thread = threading.Thread(target=serve, args=(sys.argv[1], Connection(int(sys.argv[2]))))
     start_deep(thread)

@@ -162,13 +162,17 @@ class LLGuidanceMatcher:
 
     def fill_mask(self, words_W: NDArray[np.uint32]) -> None:
         self.state.unsafe_compute_mask_ptr(words_W.ctypes.data, words_W.nbytes)
-        if self.state.is_error():
-            raise GrammarError(f"the grammar is too costly here: {self.state.get_error()}; make it simpler")
+        self._check()
 
     def accept(self, token: int) -> bool:
-        if self.state.is_stopped():
-            return token in self._stop_ids and not self.state.is_error()
-        return self.state.try_consume_tokens([token]) == 1
+        if not self.state.is_stopped() and self.state.try_consume_tokens([token]) == 1:
+            return True
+        self._check()
+        return self.state.is_stopped() and token in self._stop_ids
+
+    def _check(self) -> None:
+        if self.state.is_error():
+            raise GrammarError(f"the grammar is too costly here: {self.state.get_error()}; make it simpler")
 
     def forced(self) -> bytes:
         return self.state.compute_ff_bytes().partition(SPECIAL)[0][:FORCED_BYTES].decode(errors="ignore").encode()

@@ -84,7 +84,10 @@ class Matcher(Protocol):
         """
 
     def accept(self, token: int) -> bool:
-        """Go on by one token. False, and nothing has changed: it may not come here."""
+        """Go on by one token. False, and nothing has changed: it may not come here.
+
+        Raises GrammarError as `fill_mask` does.
+        """
 
     def forced(self) -> bytes:
         """The text that must come next, whole characters only; empty when there is a choice."""

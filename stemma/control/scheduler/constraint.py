@@ -54,9 +54,16 @@ class Constraint:
         """Go on by the token at a place of the answer, once. False: it should not have come, as the verdict says."""
         if self._taken == place:
             self._taken += 1
-            if self.verdict is None and not self.matcher.accept(token):
+            if self.verdict is None and not self._takes(token) and self.verdict is None:
                 self.verdict = Finish(reason="error", code=500, detail=f"the grammar does not take token {token} here")
         return self.verdict is None
+
+    def _takes(self, token: int) -> bool:
+        try:
+            return self.matcher.accept(token)
+        except GrammarError as error:
+            self.verdict = Finish(reason="error", code=error.status, detail=error.message)
+            return False
 
     def goes_on(self, token: int, place: int) -> bool:
         """Accept a token; whether the next one is drawn as if there were no grammar: nothing ends, nothing is given."""
@@ -98,12 +105,12 @@ class Constraint:
         if not tokens or any(token in self._ends for token in tokens):
             return 0
         if replaced:  # come to this place anew
-            matcher = self._compiled.matcher()
-            if not all(map(matcher.accept, [*known[answer:-1], *tokens])):
+            before, self.matcher = self.matcher, self._compiled.matcher()
+            if not all(map(self._takes, [*known[answer:-1], *tokens])):
+                self.matcher = before
                 return 0
-            self.matcher = matcher
         else:
-            tokens = list(takewhile(self.matcher.accept, tokens))
+            tokens = list(takewhile(self._takes, tokens))
         del known[len(known) - replaced :]
         self._given.extend(range(len(known) + replaced - answer, len(known) + len(tokens) - answer))
         known.extend(tokens)

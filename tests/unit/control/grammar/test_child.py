@@ -6,7 +6,7 @@ import time
 import pytest
 
 from stemma.control.grammar.backend import BACKENDS
-from stemma.control.grammar.child import Child, answer_to
+from stemma.control.grammar.child import STACK_BYTES, Child, answer_to
 from stemma.control.grammar.matcher import USUAL
 from stemma.core.base.errors import GrammarError
 from stemma.core.types.grammar import Grammar
@@ -43,4 +43,14 @@ def test_one_that_takes_too_long_is_ended_and_the_next_one_served() -> None:
         child.prepare(SLOW)
     assert time.monotonic() - start < 10
     assert "start" in child.prepare(EBNF)
+    child.close()
+
+
+def test_one_that_takes_too_much_memory_is_ended_and_the_next_one_served() -> None:
+    child = Child("chain", 30, vocabulary(), USUAL, memory_bytes=STACK_BYTES + (128 << 20))  # the stack counts, too
+    assert "start" in child.prepare(EBNF)
+    for _ in range(2):
+        with pytest.raises(GrammarError, match=r"640.0 MiB of memory|too large \(MemoryError\)"):
+            child.prepare(SLOW)
+        assert "start" in child.prepare(EBNF)
     child.close()
