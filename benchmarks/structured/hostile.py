@@ -78,7 +78,7 @@ def long_word(random: Random) -> tuple[GrammarKind, object]:
 
 
 def chained(random: Random) -> tuple[GrammarKind, object]:
-    rules = random.randrange(1000, 20_000)
+    rules = random.randrange(500, 8000)
     lines = [f't{at} ::= "{word(random, 2)}" t{at + 1} "b"' for at in range(rules)]
     return "ebnf", "\n".join(["root ::= t0", *lines, f't{rules} ::= "x"'])
 

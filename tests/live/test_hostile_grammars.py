@@ -16,7 +16,7 @@ from benchmarks.structured.hostile import hostile
 from stemma.core.types.grammar import Grammar
 from tests.live_server import LiveServer, live_server
 
-GRAMMARS, CLIENTS, STREAMS = 240, 4, 2
+GRAMMARS, CLIENTS, STREAMS = 105, 4, 2
 SLOW = Grammar(
     "ebnf", "root ::= t0\n" + "".join(f't{at} ::= "a" t{at + 1} "b"\n' for at in range(30000)) + 't30000 ::= "x"'
 )
@@ -26,7 +26,7 @@ HI = [{"role": "user", "content": "Hi!"}]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    options = ("--max-total-tokens", "16k", "--grammar-compile-timeout", "0.5")
+    options = ("--max-total-tokens", "16k", "--grammar-compile-timeout", "0.3")
     with live_server(None, tmp_path_factory.mktemp("log") / "log", *options) as running:
         yield running
 

@@ -37,16 +37,10 @@ class Answer(Struct):
 class Child:
     """The caller's end. Started by the first grammar, anew after one that had to be killed."""
 
-    def __init__(
-        self,
-        backend: str,
-        seconds: float,
-        vocabulary: Vocabulary,
-        whitespace: Whitespace,
-        memory_bytes: int = MEMORY_BYTES,
-    ):
+    memory_bytes = MEMORY_BYTES
+
+    def __init__(self, backend: str, seconds: float, vocabulary: Vocabulary, whitespace: Whitespace):
         self._backend = backend
-        self._memory_bytes = memory_bytes
         self._settings = vocabulary, whitespace
         self._seconds = seconds
         self._running: tuple[subprocess.Popen[bytes], Connection] | None = None
@@ -56,7 +50,7 @@ class Child:
         if self._running is None:
             ours, theirs = Pipe()
             with theirs:
-                command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno()), str(self._memory_bytes)]
+                command = [sys.executable, "-m", __name__, self._backend, str(theirs.fileno()), str(self.memory_bytes)]
                 self._running = subprocess.Popen(command, pass_fds=[theirs.fileno()]), ours
             # Libraries are imported before the clock of a grammar runs.
             self._ask(grammar, msgspec.msgpack.encode(self._settings), START_SECONDS)
@@ -82,7 +76,7 @@ class Child:
             if pipe.poll(seconds):
                 return pipe.recv_bytes()
         except (EOFError, OSError):  # also in the middle of a message
-            limit = f"{format_bytes(self._memory_bytes)} of memory"
+            limit = f"{format_bytes(self.memory_bytes)} of memory"
         self.close()
         raise GrammarError(f"{grammar.kind}: to compile it takes more than {limit}; make it simpler")
 
