@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.gpu.launch_cost import worker_of
 from stemma.core.base.errors import Bug
@@ -253,6 +255,31 @@ def test_more_changes_than_fit_into_the_one_copy(folder: Path, monkeypatch: pyte
     worker, judge = AcceleratedWorker(config_of(folder, TRITON)), Worker(config_of(folder, BODIES[0]))
     for plan in (seated(3), decodes(1, [0, 1, 2])):
         assert worker.step(plan).tokens == judge.step(plan).tokens
+
+
+class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
+    """Counts what is copied between a host and its device, which is all that does not block."""
+
+    count = 0
+
+    def __torch_dispatch__(self, call: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        self.count += call is torch.ops.aten.copy_.default and bool(arguments[2:] and arguments[2])
+        return call(*arguments, **(named or {}))
+
+
+@pytest.mark.parametrize("has_graphs", [True, False])
+def test_a_step_is_one_copy_there_and_one_back(folder: Path, has_graphs: bool) -> None:
+    """Whoever comes, goes on or takes a page; masks are a copy of their own, since they arrive later."""
+    worker = AcceleratedWorker(config_of(folder, TRITON, has_graphs=has_graphs))
+    paged = msgspec.structs.replace(decodes(2, [0, 1, 2]), news={1: News((9,))})
+    for plan in (seated(3), decodes(1, [0, 1, 2]), paged, decodes(3, [0, 1, 2]), decodes(4, [0, 2])):
+        with Copies() as copies:  # type: ignore[no-untyped-call]  # torch
+            worker.step(plan)
+        assert copies.count == 2, plan.step
+    masks = Masks(rows=(0,), words=b"\xff" * (4 * -(-VOCAB_SIZE // 32)))
+    with Copies() as copies:  # type: ignore[no-untyped-call]  # torch
+        worker.step(msgspec.structs.replace(decodes(5, [0, 2]), is_masked=True), lambda: masks)
+    assert copies.count > 2
 
 
 def seated(rows: int, logprobs: LogprobSpec | None = None, news: News | None = None) -> StepPlan:
