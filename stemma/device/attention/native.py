@@ -59,7 +59,7 @@ class NativeAttention:
             self._sit(self._capacity, spans.pages_RP)
         while True:
             rows = len(spans.packed) // SPAN_BYTES
-            self._library.plan_attention(self._at, spans.packed, rows, torch.get_num_threads())
+            self._library.plan_attention.run(self._at, spans.packed, rows, torch.get_num_threads())
             if self._needed[0] <= self._capacity:
                 return self._plan
             self._sit(2 * self._needed[0], spans.pages_RP)
@@ -73,26 +73,10 @@ class NativeAttention:
         q_TNH, k_TKH, v_TKH = side_by_side(q_TNH), side_by_side(k_TKH), side_by_side(v_TKH)
         tokens, heads, width = q_TNH.shape
         out_TNH = empty(tokens, heads, width, dtype=q_TNH.dtype)
-        self._library.attend[q_TNH.dtype, keys.dtype](
-            out_TNH.data_ptr(),
-            q_TNH.data_ptr(),
-            k_TKH.data_ptr(),
-            v_TKH.data_ptr(),
-            keys.data_ptr(),
-            values.data_ptr(),
-            slots_T.data_ptr(),
-            plan.words.data_ptr(),
-            tokens,
-            q_TNH.stride(0),
-            k_TKH.stride(0),
-            v_TKH.stride(0),
-            heads,
-            k_TKH.shape[1],
-            width,
-            self.pool.page_size,
-            self._widths.index(self.windows[layer]),
-            self.windows[layer],
-            self.scale,
-            torch.get_num_threads(),
-        )
+        tensors = out_TNH, q_TNH, k_TKH, v_TKH, keys, values, slots_T, plan.words
+        strides = q_TNH.stride(0), k_TKH.stride(0), v_TKH.stride(0)
+        sizes = heads, k_TKH.shape[1], width, self.pool.page_size
+        window = self.windows[layer]
+        attend = self._library.attend[q_TNH.dtype, keys.dtype]
+        attend(*tensors, tokens, *strides, *sizes, self._widths.index(window), window, self.scale)
         return out_TNH

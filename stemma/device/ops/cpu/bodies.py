@@ -1,4 +1,4 @@
-"""Native bodies of the ops, for float32 and bfloat16. As many threads work as torch is told to use.
+"""Native bodies of the ops, for float32 and bfloat16.
 
 Shapes: T rows, S some of them, I inputs, O outputs, N some of them, D model width, X heads, H width of a head,
 P positions, R rotated pairs, J twice the width of a feed-forward layer.
@@ -26,67 +26,36 @@ def lay(library: Library, matrix: Matrix, first: int, rows_NI: Tensor) -> None:
     dtype = rows_NI.dtype if rows_NI.dtype in can_read else can_read[0]
     for rows in torch.split(rows_NI, _SLICE):
         own = rows.to(dtype).contiguous()
-        library.lay[matrix.format, dtype](
-            matrix.store.data_ptr(), own.data_ptr(), first, len(own), matrix.inputs, torch.get_num_threads()
-        )
+        library.lay[matrix.format, dtype](matrix.store, own, first, len(own), matrix.inputs)
         first += len(own)
 
 
 def embed(library: Library, tokens_T: Tensor, table: Matrix) -> Tensor:
     out_TI = empty(len(tokens_T), table.inputs, dtype=table.dtype)
-    library.embed[table.format, table.dtype](
-        out_TI.data_ptr(),
-        tokens_T.data_ptr(),
-        table.store.data_ptr(),
-        len(tokens_T),
-        table.inputs,
-        torch.get_num_threads(),
-    )
+    library.embed[table.format, table.dtype](out_TI, tokens_T, table.store, len(tokens_T), table.inputs)
     return out_TI
 
 
 def take(library: Library, x_TD: Tensor, places_S: Tensor) -> Tensor:
     x_TD = x_TD.contiguous()
     out_SD = empty(len(places_S), x_TD.shape[1], dtype=x_TD.dtype)
-    library.take(
-        out_SD.data_ptr(),
-        x_TD.data_ptr(),
-        places_S.data_ptr(),
-        len(places_S),
-        x_TD.shape[1] * x_TD.itemsize,
-        torch.get_num_threads(),
-    )
+    library.take(out_SD, x_TD, places_S, len(places_S), x_TD.shape[1] * x_TD.itemsize)
     return out_SD
 
 
 def linear(library: Library, x_TI: Tensor, matrix: Matrix, bias_O: Tensor | None) -> Tensor:
     x_TI = x_TI.contiguous()
     out_TO = empty(len(x_TI), matrix.outputs, dtype=x_TI.dtype)
-    library.linear[matrix.format, x_TI.dtype](
-        out_TO.data_ptr(),
-        x_TI.data_ptr(),
-        matrix.store.data_ptr(),
-        None if bias_O is None else bias_O.data_ptr(),
-        len(x_TI),
-        matrix.inputs,
-        matrix.outputs,
-        torch.get_num_threads(),
-    )
+    multiply = library.linear[matrix.format, x_TI.dtype]
+    multiply(out_TO, x_TI, matrix.store, bias_O, len(x_TI), matrix.inputs, matrix.outputs)
     return out_TO
 
 
 def logits(library: Library, x_TI: Tensor, matrix: Matrix) -> Tensor:
     x_TI = x_TI.contiguous()
     out_TO = empty(len(x_TI), matrix.outputs, dtype=torch.float32)
-    library.logits[matrix.format, x_TI.dtype](
-        out_TO.data_ptr(),
-        x_TI.data_ptr(),
-        matrix.store.data_ptr(),
-        len(x_TI),
-        matrix.inputs,
-        matrix.outputs,
-        torch.get_num_threads(),
-    )
+    multiply = library.logits[matrix.format, x_TI.dtype]
+    multiply(out_TO, x_TI, matrix.store, len(x_TI), matrix.inputs, matrix.outputs)
     return out_TO
 
 
@@ -97,16 +66,7 @@ def add_rms_norm(
     out_TD, sum_TD = empty(*x_TD.shape, dtype=x_TD.dtype), x_TD
     if skip_TD is not None:
         skip_TD, sum_TD = skip_TD.contiguous(), empty(*x_TD.shape, dtype=x_TD.dtype)
-    library.add_rms_norm[x_TD.dtype](
-        out_TD.data_ptr(),
-        sum_TD.data_ptr(),
-        x_TD.data_ptr(),
-        None if skip_TD is None else skip_TD.data_ptr(),
-        weight_D.data_ptr(),
-        *x_TD.shape,
-        eps,
-        torch.get_num_threads(),
-    )
+    library.add_rms_norm[x_TD.dtype](out_TD, sum_TD, x_TD, skip_TD, weight_D, *x_TD.shape, eps)
     return out_TD, sum_TD
 
 
@@ -123,22 +83,9 @@ def norm_rotate(
     x_TXH = side_by_side(x_TXH)
     rows, heads, width = x_TXH.shape
     out_TXH = empty(rows, heads, width, dtype=x_TXH.dtype)
-    library.norm_rotate[x_TXH.dtype](
-        out_TXH.data_ptr(),
-        x_TXH.data_ptr(),
-        None if weight_2H is None else weight_2H.data_ptr(),
-        cos_PR.data_ptr(),
-        sin_PR.data_ptr(),
-        positions_T.data_ptr(),
-        rows,
-        x_TXH.stride(0),
-        heads,
-        queries,
-        width,
-        cos_PR.shape[1],
-        eps,
-        torch.get_num_threads(),
-    )
+    tensors = out_TXH, x_TXH, weight_2H, cos_PR, sin_PR, positions_T
+    sizes = rows, x_TXH.stride(0), heads, queries, width, cos_PR.shape[1]
+    library.norm_rotate[x_TXH.dtype](*tensors, *sizes, eps)
     return out_TXH
 
 
@@ -146,14 +93,7 @@ def gated(library: Library, gate_up_TJ: Tensor, activation: str) -> Tensor:
     x_TJ = gate_up_TJ.contiguous()
     rows, width = x_TJ.shape[0], x_TJ.shape[1] // 2
     out_TI = empty(rows, width, dtype=x_TJ.dtype)
-    library.gated[x_TJ.dtype](
-        out_TI.data_ptr(),
-        x_TJ.data_ptr(),
-        rows,
-        width,
-        ACTIVATIONS.index(activation),
-        torch.get_num_threads(),
-    )
+    library.gated[x_TJ.dtype](out_TI, x_TJ, rows, width, ACTIVATIONS.index(activation))
     return out_TI
 
 

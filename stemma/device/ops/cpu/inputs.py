@@ -38,7 +38,7 @@ class NativeReader:
 
     def read(self, spans: bytes) -> Inputs:
         self._spans = len(spans) // SPAN_BYTES
-        self._library.inputs(self._at, spans, self._spans)
+        self._library.inputs.run(self._at, spans, self._spans)
         tokens, draws = sizes = tuple(self._sizes)
         if tokens < 0:
             span = list(unpack_spans(spans))[draws]
@@ -51,7 +51,7 @@ class NativeReader:
         first = 0
         for tokens_S in drawn:
             count = tokens_S.shape[0]
-            self._library.keep(self._at, first, tokens_S.data_ptr(), count)
+            self._library.keep.run(self._at, first, tokens_S.data_ptr(), count)
             first += count
         return self._said[: self._spans].tobytes()
 

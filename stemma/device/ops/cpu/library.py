@@ -4,7 +4,7 @@ A function is called, or, while a recording is made in this context, written dow
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from functools import cache
 from typing import Protocol, get_args
@@ -20,7 +20,7 @@ Argument = int | float | bytes | None
 _Kind = type[ctypes.c_void_p] | type[ctypes.c_long] | type[ctypes.c_float] | type[ctypes.c_int]
 
 # Addresses (None is null, bytes stand for their own), sizes, the number of rows of a step, float32, the number of
-# threads.
+# threads, which comes last.
 _KINDS: dict[str, _Kind] = {
     "p": ctypes.c_void_p,
     "n": ctypes.c_long,
@@ -35,7 +35,7 @@ _POOL_NAMES = {**_NAMES, torch.int8: "int8"}  # of cached keys and values
 class Recorder(Protocol):
     """Who is told of calls in place of the functions, and gives the memory that they speak of."""
 
-    def add(self, function: "Function", arguments: tuple[Argument, ...]) -> None: ...
+    def add(self, function: "Function", arguments: Sequence[Argument]) -> None: ...
 
     def empty(self, shape: tuple[int, ...], dtype: dtype) -> Tensor: ...
 
@@ -44,7 +44,10 @@ RECORDER: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 class Function:
-    """A native function of a library, and the kinds of its arguments."""
+    """A native function of a library, and the kinds of its arguments.
+
+    Tensors stand for their addresses. As many threads work as torch is told to use; nobody else names a number.
+    """
 
     def __init__(self, library: "Library", name: str, kinds: str):
         self.library = library
@@ -53,14 +56,23 @@ class Function:
         self._run = library.opened[name]
         self._run.argtypes = [_KINDS[kind] for kind in kinds]
         self._run.restype = None
+        self._is_shared = kinds.endswith("t")
 
-    def __call__(self, *arguments: Argument) -> None:
+    def __call__(self, *given: Tensor | Argument) -> None:
+        """Call it, or write it down."""
+        arguments = [each.data_ptr() if isinstance(each, Tensor) else each for each in given]
+        if self._is_shared:
+            arguments.append(torch.get_num_threads())
         recorder = RECORDER.get()
         if recorder is None:
-            self.library.calls += 1
-            self._run(*arguments)
+            self.run(*arguments)
         else:
             recorder.add(self, arguments)
+
+    def run(self, *arguments: Argument) -> None:
+        """Call it, with all that it takes: for calls that every step makes, which are never written down."""
+        self.library.calls += 1
+        self._run(*arguments)
 
     @property
     def replayed(self) -> int:

@@ -46,13 +46,9 @@ class Recording:
         if rows > self.most_rows:
             raise Bug(f"{rows} rows are replayed where memory is for {self.most_rows}")
         symbols = array("q", (rows, *(tensor.data_ptr() for tensor in inputs)))
-        self._library.replay(
-            self._words.data_ptr(),
-            len(self._words),
-            self._patches.data_ptr(),
-            len(self._patches),
-            symbols.buffer_info()[0],
-        )
+        words, patches = self._words, self._patches
+        program = words.data_ptr(), words.shape[0], patches.data_ptr(), patches.shape[0]
+        self._library.replay.run(*program, symbols.buffer_info()[0])
 
 
 class Recorder:
@@ -83,7 +79,7 @@ class Recorder:
         with torch._C.DisableTorchFunction():
             return torch.from_numpy(lent).view(dtype).view(shape)
 
-    def add(self, function: Function, arguments: tuple[Argument, ...]) -> None:
+    def add(self, function: Function, arguments: Sequence[Argument]) -> None:
         self.calls += 1
         self.words += (function.replayed, len(arguments))
         for kind, argument in zip(function.kinds, arguments, strict=True):

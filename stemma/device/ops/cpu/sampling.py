@@ -76,15 +76,7 @@ def sample(library: Library, logits_SV: Tensor, asks_S: Records) -> Drawn:
     """Draw. The logits, contiguous in float32, are working memory: what they become is told only if `scored`."""
     places, vocab = logits_SV.shape
     tokens_S, states_S = torch.empty(places, dtype=torch.int64), np.empty(places, np.uint8)
-    library.sample(
-        logits_SV.data_ptr(),
-        places,
-        vocab,
-        asks_S.ctypes.data,
-        tokens_S.data_ptr(),
-        states_S.ctypes.data,
-        torch.get_num_threads(),
-    )
+    library.sample(logits_SV, places, vocab, asks_S.ctypes.data, tokens_S, states_S.ctypes.data)
     # Comparing them in torch takes ten times as long.
     return Drawn(tokens_S, torch.from_numpy(states_S == _FINE), torch.from_numpy(states_S == _BANNED))
 
@@ -98,18 +90,6 @@ def score(library: Library, logits_SV: Tensor, tokens_S: Tensor, wants_W: Record
         torch.empty(wanted, best),
         torch.empty(wanted, chosen),
     )
-    library.score(
-        logits_SV.data_ptr(),
-        logits_SV.shape[1],
-        tokens_S.data_ptr(),
-        wants_W.ctypes.data,
-        wanted,
-        scores.logprobs_W.data_ptr(),
-        scores.top_ids_WK.data_ptr(),
-        scores.top_WK.data_ptr(),
-        best,
-        scores.chosen_WC.data_ptr(),
-        chosen,
-        torch.get_num_threads(),
-    )
+    wants = wants_W.ctypes.data, wanted
+    library.score(logits_SV, logits_SV.shape[1], tokens_S, *wants, *scores[:3], best, scores.chosen_WC, chosen)
     return scores
