@@ -42,7 +42,7 @@ class ScriptedChannel:
 
     def receive(self, timeout_seconds: float | None) -> list[ToEngine]:
         messages, self.to_engine = self.to_engine, []
-        if not messages and timeout_seconds is None:
+        if not messages and timeout_seconds != 0:
             if not self.awaits_wake():
                 raise Idle
             assert self.woken.wait(60), "nobody woke the engine"

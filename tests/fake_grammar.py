@@ -108,6 +108,9 @@ class ListCompiler:
         self.is_closed = False
         self.speller = Speller(TOKENS)
 
+    def prepare(self) -> None:
+        """Nothing is large."""
+
     def start(self, grammar: Grammar) -> ListCompilation:
         return ListCompilation(grammar, lambda: not self._holds(grammar))
 

@@ -6,7 +6,7 @@ A real loop and a real model without a front. FOLDER holds a tokenizer.json; its
 One JSON line per model and way, in the order in which they are measured:
 
 - free: nobody else
-- first: the first grammar since the start, three seconds after it
+- first: the first grammar since the start, after three seconds in which nobody was served
 - usual: a new small schema whenever the last one is answered
 - hostile: a new grammar of hostile.py whenever the last one is refused or answered, whose answer may have four tokens
 """
@@ -103,6 +103,11 @@ class Batch:
             self._loop.turn()
         return found
 
+    def rest(self) -> None:
+        """As a server that waits for its first request, or for its next."""
+        self._loop.scheduler.prepare()
+        time.sleep(START_SECONDS)
+
     def count(self, finish: Finish) -> None:
         """Some prove too costly only where a token is drawn: they end with an error of their own."""
         assert finish.reason != "error" or finish.code == 400, finish
@@ -132,6 +137,7 @@ def measure(name: str, options: dict[str, object], seconds: float) -> None:
     free: list[float] = []
     while time.monotonic() - began < START_SECONDS:
         free = batch.gaps(iter(()), seconds)
+    batch.rest()
     one = next(usual())
     ways = {"free": iter(()), "first": iter([one]), "usual": usual(), "hostile": hostile(0), "free again": iter(())}
     for way, grammars in ways.items():

@@ -31,14 +31,8 @@ def build_loop(
     """
     started = time.monotonic()
     spec = config.model
-    # First, since what is large in it is read beside the weights.
+    executor = executor_of(config, progress)
     parking = None if config.grammar is None else parking_of(config.grammar, spec, channel.wake)
-    try:
-        executor = executor_of(config, progress)
-    except BaseException:
-        if parking is not None:
-            parking.close()
-        raise
     scheduler = Scheduler(
         config.cache,
         config.schedule,

@@ -13,6 +13,8 @@ from stemma.core.wire.channel import EngineChannel
 from stemma.engine.outbox import Outbox
 from stemma.engine.pace import Pace
 
+IDLE_SECONDS = 1.0  # without a message, and whatever takes long and may be needed is done
+
 
 class Inbox:
     """Reads the channel and turns each message, by its type, into a call."""
@@ -24,11 +26,24 @@ class Inbox:
         self._pace = pace
         self._ready = ready
         self._started = time.monotonic()
+        self._was_idle = False
 
     def drain(self, wait: bool) -> None:
         """Handle all messages that are there; with `wait`, block until there is one."""
-        for message in self._channel.receive(None if wait else 0):
+        if wait and not self._was_idle:
+            messages = self._first_idle()
+        else:
+            messages = self._channel.receive(None if wait else 0)
+        for message in messages:
             self._handle(message)
+
+    def _first_idle(self) -> list[ToEngine]:
+        began = time.monotonic()
+        messages = self._channel.receive(IDLE_SECONDS)  # may be back earlier, also without a message
+        if not messages and time.monotonic() - began >= IDLE_SECONDS:
+            self._was_idle = True
+            self._scheduler.prepare()
+        return messages
 
     def _handle(self, message: ToEngine) -> None:
         match message:

@@ -26,7 +26,7 @@ ROOMS = {
     "front/lang": Room((*NOUNS, "front/text"), 3520),
     "control/cache": Room(NOUNS, 1150),
     "control/scheduler": Room((*NOUNS, "control/cache", "control/grammar"), 2070),
-    "control/grammar": Room((*NOUNS, "control/spelling"), 1827),
+    "control/grammar": Room((*NOUNS, "control/spelling"), 1830),
     "control/spelling": Room((), 250),
     "device/ops": Room(NOUNS, 3900),
     "device/platforms": Room(NOUNS, 150),

@@ -45,8 +45,7 @@ class Compiler:
     """Compiles grammars for one vocabulary on one thread, and remembers them.
 
     `wake` is called on that thread whenever a compilation becomes ready. The library and its tokenizer are loaded by
-    the first grammar, on that thread too: who sends none pays nothing. With a large vocabulary that is a grammar of
-    its own, compiled at once, for the library then stops all threads: made while weights are read, it stops no row.
+    the first grammar, on that thread too, or by `prepare`.
     """
 
     def __init__(
@@ -66,13 +65,16 @@ class Compiler:
         self._known: OrderedDict[Grammar, Compilation] = OrderedDict()
         self._line: SimpleQueue[tuple[Grammar, Compilation] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        if vocabulary.size > LARGE:
-            self.start(Grammar("regex", "a"))
 
     @cached_property
     def speller(self) -> Speller:
         """Of what grammars force; at hand once one is ready."""
         return Speller(self._vocabulary.tokens)
+
+    def prepare(self) -> None:
+        """Take a large vocabulary in while nobody is served: it stops all threads for longer than a step."""
+        if self._vocabulary.size > LARGE:
+            self.start(Grammar("regex", "a"))
 
     def start(self, grammar: Grammar) -> Compilation:
         """Never blocks. Called by one thread only."""

@@ -34,6 +34,9 @@ class Compiler(Protocol):
     def speller(self) -> Speller:
         """At hand once a grammar is ready."""
 
+    def prepare(self) -> None:
+        """As of a grammar.compiler.Compiler. Never blocks."""
+
     def start(self, grammar: Grammar) -> Compilation:
         """Never blocks."""
 
@@ -69,6 +72,9 @@ class Parking:
 
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._parked)
+
+    def prepare(self) -> None:
+        self._compiler.prepare()
 
     def enter(self, sequence: Sequence, grammar: Grammar) -> None:
         sequence.state = State.PARKED

@@ -127,6 +127,11 @@ class Scheduler:
         self.cache.forget()
         return True
 
+    def prepare(self) -> None:
+        """Nobody is served just now: do what takes long and may be needed."""
+        if self.parking is not None:
+            self.parking.prepare()
+
     def close(self) -> None:
         if self.parking is not None:
             self.parking.close()

@@ -68,7 +68,7 @@ def test_who_compiles_yields_to_who_computes() -> None:
 
 @pytest.mark.parametrize("size", [2048, 6000])
 def test_what_is_large_is_read_before_anybody_asks_and_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the weights, that is: a library takes in a large vocabulary in one call, which stops every row."""
+    """When nobody is served: a library takes in a large vocabulary in one call, which stops every row."""
     read: list[int] = []
 
     def counted(source: bytes, size: int) -> Tokens:
@@ -78,6 +78,7 @@ def test_what_is_large_is_read_before_anybody_asks_and_once(size: int, monkeypat
     monkeypatch.setattr(matcher, "read_tokens", counted)
     rung = threading.Event()
     compiler = Compiler(Vocabulary.from_folder(embedded_model_path(), size, (2043,)), "chain", 10, rung.set)
+    compiler.prepare()
     assert rung.wait(30 if size > LARGE else 0.2) == bool(read) == (size > LARGE)
     for source in ("a|b", "c"):
         rung.clear()
