@@ -236,7 +236,7 @@ def test_a_failure_is_told_and_ends_one_request(respond: Respond, says: str) -> 
 
 
 def test_a_server_that_is_not_there() -> None:
-    with pytest.raises(EngineDead, match=r"127\.0\.0\.1:1: "):
+    with pytest.raises(EngineDead, match=r"no server answers at 127\.0\.0\.1:1 "):
         asyncio.run(meet("http://127.0.0.1:1"))
 
 
